@@ -1,0 +1,141 @@
+// Package runtime is the driver interface: what the agent asks of whatever executes
+// containers. Its words are data only (names, specs, paths, exit codes), so that a
+// container may live in this process or in a child of it and be found again after a
+// restart. It knows no Kubernetes types. Drivers pass runtimetest.
+package runtime
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+var (
+	// ErrNotFound says that the driver knows no such container.
+	ErrNotFound = errors.New("runtime: no such container")
+	// ErrInvalid says that the spec or image can never run here; retrying is useless
+	// until either changes. Wrapped with what is wrong and what to do.
+	ErrInvalid = errors.New("runtime: cannot run")
+)
+
+// ID names one run of one container: a restart is a new ID.
+type ID struct {
+	Pod       string // pod uid
+	Container string // container name
+	Attempt   int    // 0 for the first run
+}
+
+// State of a container.
+type State string
+
+const (
+	Running State = "running"
+	Exited  State = "exited"
+)
+
+// Status is what the driver knows of one container.
+type Status struct {
+	ID       ID
+	State    State
+	Started  time.Time
+	Finished time.Time // zero while running
+	ExitCode int
+	// Reason in one word, as Kubernetes shows it: Completed, Error, OOMKilled,
+	// StartError, ContainerCannotRun. "" while running.
+	Reason  string
+	Message string // for people; what trapped and where
+	// ContainerID is the driver's own name, as in "wasm://...".
+	ContainerID string
+}
+
+// Spec is everything a driver needs to start a container.
+type Spec struct {
+	ID        ID
+	Namespace string // the tenant
+	PodName   string
+	PodIP     string
+	Hostname  string
+
+	Image   Image
+	Command []string // replaces the image's entrypoint if not empty
+	Args    []string // replaces the image's arguments if not empty
+	Env     []string // "K=V", complete
+	Dir     string   // working directory in the container; "" the image's
+
+	Mounts []Mount
+	// Ports are the declared container ports, in order: listeners that a preview 1
+	// guest is handed.
+	Ports []Port
+	// HostNetwork means that listeners are the node's own.
+	HostNetwork bool
+
+	MemoryBytes   int64 // limit; 0: the driver's default
+	CPUMillis     int64 // limit; 0: none
+	RequestMillis int64
+
+	// LogPath is the file that the driver writes output to, through package logfile.
+	LogPath     string
+	LogMaxBytes int64
+	LogMaxFiles int
+	// TerminationMessagePath is a host file whose end becomes Status.Message; may be "".
+	TerminationMessagePath string
+}
+
+// Image is an image that package image has made ready on this machine.
+type Image struct {
+	Ref    string // as the pod says
+	Digest string // of the manifest, "sha256:..."
+	// Kind is "wasm" for a module, "oci" for a root filesystem.
+	Kind string
+	// Path is the module's file, or the root filesystem's directory.
+	Path string
+	// ContentDigest is the digest of the file at Path (wasm).
+	ContentDigest        string
+	Entrypoint, Cmd, Env []string
+	Dir, User            string
+}
+
+// Mount is a file or directory of the host that the container sees.
+type Mount struct {
+	Host, Guest string
+	ReadOnly    bool
+}
+
+// Port is a declared port.
+type Port struct {
+	Name     string
+	Protocol string // "TCP" or "UDP"
+	Port     uint16
+}
+
+// Usage is what a container has used.
+type Usage struct {
+	CPU         time.Duration // since it started
+	MemoryBytes int64         // now
+}
+
+// Runtime is a driver. Every method is idempotent and may be called concurrently; calls for one ID
+// are not concurrent.
+type Runtime interface {
+	// Name is the driver's: "wasm", "oci".
+	Name() string
+	// Start starts the container, or does nothing if that ID has been started already.
+	// It returns when the guest runs or cannot; a guest that then exits is an exit, no
+	// error. Errors: ErrInvalid.
+	Start(ctx context.Context, s Spec) error
+	// Stop asks the container to end (SIGTERM or its like), and ends it after grace. It
+	// returns when the container has exited. Unknown IDs: nil.
+	Stop(ctx context.Context, id ID, grace time.Duration) error
+	// Remove forgets an exited container and everything kept for it but its log.
+	Remove(ctx context.Context, id ID) error
+	// Observe returns every container that the driver knows, also those of an earlier
+	// agent process.
+	Observe(ctx context.Context) ([]Status, error)
+	// Changes says that the state of the ID may have changed. One channel, one reader; a
+	// driver never blocks on it and never loses the last change.
+	Changes() <-chan ID
+	// Usage of running containers. Errors: ErrNotFound.
+	Usage(ctx context.Context, id ID) (Usage, error)
+	// Close ends what runs in this process, and waits.
+	Close() error
+}

@@ -1,0 +1,109 @@
+// Package resource holds the kinds: one file per kind, with its defaults, validation,
+// strategy and table columns, and the scheme that encodes them.
+//
+// To add a kind, add a file that declares one Kind, and name it in the list of New.
+package resource
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// Object is a Kubernetes object in its external, versioned type.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Kind is everything that the rest of the control plane needs to know of one kind.
+// Functions may be nil where the comment says what then happens. No function keeps its
+// arguments; those that take an object may change it only where they say so.
+type Kind struct {
+	schema.GroupVersionKind
+	Plural, Singular       string
+	ShortNames, Categories []string
+	Namespaced             bool
+	// Verbs that the API offers; nil means all of create delete deletecollection get list patch update watch.
+	Verbs []string
+
+	New     func() Object
+	NewList func() runtime.Object
+
+	// Lazy marks kinds whose writes may be lost in a crash (Event).
+	Lazy bool
+	// CreateOnUpdate lets PUT create; UnconditionalUpdate lets it omit resourceVersion.
+	CreateOnUpdate, UnconditionalUpdate bool
+
+	// PrepareForCreate clears what a client may not set (status) and completes what the
+	// server decides (generation). PrepareForUpdate does so against the old object:
+	// status restored, generation raised when the spec changed.
+	PrepareForCreate func(obj Object)
+	PrepareForUpdate func(obj, old Object)
+	// Validate and ValidateUpdate return Kubernetes' own errors with field paths.
+	Validate       func(obj Object) field.ErrorList
+	ValidateUpdate func(obj, old Object) field.ErrorList
+	// Warnings are shown to the client (HTTP Warning header). nil: none.
+	Warnings func(obj, old Object) []string
+	// Resets are fields that no manager owns by writing the main resource (status).
+	Resets *fieldpath.Set
+
+	// Claims are keys that the object holds exclusively while it exists, such as a
+	// cluster IP or a node port: state reserves them in the same commit. nil: none.
+	Claims func(obj Object) []string
+	// Allocate completes what must be unique (a free cluster IP), given a function that
+	// says whether a claim is taken. It is called before Validate on create and update, and
+	// again when a claim was lost to a concurrent writer. nil: nothing to allocate.
+	Allocate func(obj, old Object, taken func(claim string) bool) error
+
+	// Grace is how long a deletion of obj waits in seconds, given what the client asked
+	// for (nil: nothing). 0 deletes at once. nil: at once.
+	Grace func(obj Object, asked *int64) int64
+	// DefaultPropagation says what happens to dependents when the client does not say. ""
+	// means background.
+	DefaultPropagation metav1.DeletionPropagation
+
+	// Fields are what field selectors may select by, beside metadata.name and
+	// metadata.namespace. nil: none. FieldNames lists them.
+	Fields     func(obj Object) fields.Set
+	FieldNames []string
+
+	// Columns and Row make `kubectl get`; nil: Name and Age.
+	Columns []metav1.TableColumnDefinition
+	Row     func(obj Object) []any
+
+	// Subresources by name: "status", "scale", and others that write the object. Those
+	// that do something else (log, exec, binding, eviction) are the apiserver's.
+	Subresources map[string]*Subresource
+}
+
+// Subresource is a second door to an object.
+type Subresource struct {
+	// PrepareForUpdate keeps everything of old but what this door may change.
+	PrepareForUpdate func(obj, old Object)
+	ValidateUpdate   func(obj, old Object) field.ErrorList
+	Resets           *fieldpath.Set
+	// Scale is set for "scale": how to read and write replicas.
+	Scale *Scale
+}
+
+// Scale maps an object to autoscaling/v1 Scale.
+type Scale struct {
+	Replicas func(obj Object) (spec, status int32, selector string)
+	Set      func(obj Object, replicas int32)
+	// SpecPath is the field that managers own through the scale, as in "spec.replicas".
+	SpecPath fieldpath.Path
+}
+
+// GroupResource is the kind's group and plural.
+func (k *Kind) GroupResource() schema.GroupResource {
+	return schema.GroupResource{Group: k.Group, Resource: k.Plural}
+}
+
+// GroupVersionResource is the kind's group, version and plural.
+func (k *Kind) GroupVersionResource() schema.GroupVersionResource {
+	return k.GroupVersion().WithResource(k.Plural)
+}

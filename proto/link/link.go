@@ -1,0 +1,85 @@
+// Package link is one session between a node agent and the control plane: who the other
+// is, streams both ways, and why it ended. Over QUIC in the field, in memory in tests;
+// both pass linktest. Nothing exported here names QUIC.
+package link
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// Protocol names the application in the TLS handshake: nodes with a certificate, and
+// machines that have only a join token.
+const (
+	ProtocolNode = "wherry-node/1"
+	ProtocolJoin = "wherry-join/1"
+)
+
+// ErrClosed is what calls on a session or listener return that was closed on this side.
+var ErrClosed = errors.New("link: closed")
+
+// Code says why a stream or session ended.
+type Code uint64
+
+const (
+	CodeOK           Code = iota // finished
+	CodeCanceled                 // the other side is no longer interested
+	CodeProtocol                 // the peer broke the protocol
+	CodeVersion                  // no common protocol version
+	CodeUnauthorized             // not (or no longer) allowed
+	CodeSuperseded               // the same node opened a newer session
+	CodeShutdown                 // going away; dial again
+	CodeInternal                 // a bug or a full disk on the closing side
+)
+
+// Error is a stream's reset or a session's end as the peer worded it.
+type Error struct {
+	Code   Code
+	Reason string // "" for streams
+}
+
+// Peer is who the verified certificate says is at the other end. Node is "" in a join
+// session and for the control plane.
+type Peer struct {
+	Node    string
+	Address string
+}
+
+// Session is one connection. All methods may be called concurrently.
+type Session interface {
+	Peer() Peer
+	// Protocol is what was negotiated: ProtocolNode or ProtocolJoin.
+	Protocol() string
+	// Open opens a stream; the peer sees it when the first byte is written. It waits while too many are
+	// open.
+	Open(ctx context.Context) (Stream, error)
+	// Accept returns the next stream that the peer opened.
+	Accept(ctx context.Context) (Stream, error)
+	// Close ends the session and all its streams.
+	Close(code Code, reason string) error
+	// Context ends with the session; its cause is an *Error or what broke the connection.
+	Context() context.Context
+}
+
+// Stream is an ordered stream of bytes both ways.
+type Stream interface {
+	io.Reader // io.EOF after the peer's CloseWrite; *Error after its Reset
+	io.Writer
+	// CloseWrite says that no more is written; reading goes on.
+	CloseWrite() error
+	// Reset ends both directions at once.
+	Reset(code Code)
+	// Close is CloseWrite and no interest in what is still to be read.
+	Close() error
+	SetDeadline(t time.Time) error
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+}
+
+// Listener accepts sessions.
+type Listener interface {
+	Accept(ctx context.Context) (Session, error)
+	Close() error
+}
