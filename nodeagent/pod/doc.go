@@ -1,0 +1,2 @@
+// Package pod runs the pods of a node.
+package pod
