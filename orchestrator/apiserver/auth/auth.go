@@ -1,0 +1,158 @@
+// Package auth says who sends a request and what he may do.
+//
+// Both questions are interfaces with a union each, so that tokens, impersonation and
+// RBAC are added as further implementations.
+package auth
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+)
+
+// Names that Kubernetes gives to groups and to the user without credentials.
+const (
+	GroupMasters         = "system:masters"
+	GroupAuthenticated   = "system:authenticated"
+	GroupUnauthenticated = "system:unauthenticated"
+	NameAnonymous        = "system:anonymous"
+)
+
+// User is who sent a request. It is not changed after authentication.
+type User struct {
+	Name   string
+	UID    string
+	Groups []string
+	Extra  map[string][]string
+}
+
+// Anonymous is the user of requests without credentials.
+var Anonymous = &User{Name: NameAnonymous, Groups: []string{GroupUnauthenticated}}
+
+// In says whether the user is in a group.
+func (u *User) In(group string) bool { return slices.Contains(u.Groups, group) }
+
+// Authenticator reads one kind of credentials.
+type Authenticator interface {
+	// Authenticate returns the sender of r, or nil if r carries no credentials of this
+	// kind. An error means credentials that are not valid.
+	Authenticate(r *http.Request) (*User, error)
+}
+
+// AnyOf asks authenticators in order and takes the first answer.
+type AnyOf []Authenticator
+
+// Authenticate implements Authenticator.
+func (a AnyOf) Authenticate(r *http.Request) (*User, error) {
+	for _, one := range a {
+		if u, err := one.Authenticate(r); u != nil || err != nil {
+			return u, err
+		}
+	}
+	return nil, nil
+}
+
+// Certificates takes the user from a verified client certificate, as Kubernetes does: the
+// common name is the user, the organizations are the groups.
+type Certificates struct{}
+
+// Authenticate implements Authenticator.
+func (Certificates) Authenticate(r *http.Request) (*User, error) {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return nil, nil
+	}
+	subject := r.TLS.VerifiedChains[0][0].Subject
+	if subject.CommonName == "" {
+		return nil, fmt.Errorf("auth: client certificate without a common name")
+	}
+	return &User{
+		Name:   subject.CommonName,
+		Groups: append(slices.Clone(subject.Organization), GroupAuthenticated),
+	}, nil
+}
+
+// Attributes are what an authorizer judges: who does what to which object or path.
+type Attributes struct {
+	User *User
+	Verb string
+	// Path is set for requests that are not for a resource.
+	Path string
+
+	Resource    bool // the following are set
+	Group       string
+	Version     string
+	Plural      string
+	Subresource string
+	Namespace   string
+	Name        string
+}
+
+// Decision is an authorizer's answer.
+type Decision int
+
+// NoOpinion leaves the decision to the next authorizer; after the last it means no.
+const (
+	NoOpinion Decision = iota
+	Allow
+	Deny
+)
+
+// Authorizer judges requests.
+type Authorizer interface {
+	// Authorize returns the decision and, unless it is Allow, the reason to show.
+	Authorize(ctx context.Context, a *Attributes) (Decision, string, error)
+	// Rules lists what user may do in a namespace.
+	Rules(ctx context.Context, user *User, namespace string) (Rules, error)
+}
+
+// Rules are what one user may do.
+type Rules struct {
+	Resources []ResourceRule
+	Paths     []PathRule
+	// Incomplete says that some authorizer cannot list its rules.
+	Incomplete bool
+}
+
+// ResourceRule allows verbs on resources; "*" is any.
+type ResourceRule struct {
+	Verbs, Groups, Resources, Names []string
+}
+
+// PathRule allows verbs on paths; a path may end in "*".
+type PathRule struct {
+	Verbs, Paths []string
+}
+
+// InOrder asks authorizers in order; the first opinion counts.
+type InOrder []Authorizer
+
+// Authorize implements Authorizer.
+func (o InOrder) Authorize(ctx context.Context, a *Attributes) (Decision, string, error) {
+	reason := ""
+	for _, one := range o {
+		decision, why, err := one.Authorize(ctx, a)
+		if decision != NoOpinion || err != nil {
+			return decision, why, err
+		}
+		if why != "" {
+			reason = why
+		}
+	}
+	return NoOpinion, reason, nil
+}
+
+// Rules implements Authorizer.
+func (o InOrder) Rules(ctx context.Context, user *User, namespace string) (Rules, error) {
+	var all Rules
+	for _, one := range o {
+		rules, err := one.Rules(ctx, user, namespace)
+		if err != nil {
+			return all, err
+		}
+		all.Resources = append(all.Resources, rules.Resources...)
+		all.Paths = append(all.Paths, rules.Paths...)
+		all.Incomplete = all.Incomplete || rules.Incomplete
+	}
+	return all, nil
+}

@@ -1,0 +1,149 @@
+package apiserver
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"wherry/orchestrator/apiserver/auth"
+)
+
+// chain is what every request passes: panics become Statuses, the user is found and his
+// right to ask is judged, and the request is counted.
+func (s *Server) chain(routes http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begin := time.Now()
+		at := parseTarget(r)
+		out := &answer{ResponseWriter: w}
+		out.Header().Set("Audit-Id", auditID(r))
+		out.Header().Set("Cache-Control", "no-cache, private")
+		done := s.metrics.begin(at)
+		defer func() {
+			done(out.code(), time.Since(begin))
+			s.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("verb", at.verb), slog.String("uri", r.URL.RequestURI()),
+				slog.Int("status", out.code()), slog.Duration("took", time.Since(begin)), slog.String("agent", r.UserAgent()))
+		}()
+		defer s.recover(out, r)
+		zipped := compress(out, r, at)
+		s.serve(zipped, r, at, routes)
+		zipped.finish()
+	})
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, at target, routes http.Handler) {
+	if len(r.URL.RequestURI()) > maxURL {
+		s.fail(w, r, apierrors.NewGenericServerResponse(http.StatusRequestURITooLong, at.verb, schema.GroupResource{}, "", "the URL is too long", 0, false))
+		return
+	}
+	user, err := s.admitted(r, at)
+	switch {
+	case err != nil:
+		s.fail(w, r, err)
+	case !at.resource:
+		routes.ServeHTTP(w, r)
+	case !s.served(at):
+		notFound(w)
+	default:
+		s.serveResource(w, r, at, user)
+	}
+}
+
+// admitted finds the user and judges whether he may ask this. Errors: 401, 403.
+func (s *Server) admitted(r *http.Request, at target) (*auth.User, error) {
+	user, err := s.cfg.Authenticator.Authenticate(r)
+	if err != nil {
+		s.log.Info("credentials refused", "remote", r.RemoteAddr, "error", err)
+		return nil, apierrors.NewUnauthorized("Unauthorized")
+	}
+	known := user != nil
+	if !known {
+		user = auth.Anonymous
+	}
+	attributes := at.attributes(user)
+	decision, reason, err := s.cfg.Authorizer.Authorize(r.Context(), attributes)
+	switch {
+	case decision == auth.Allow:
+		return user, nil
+	case err != nil:
+		return nil, apierrors.NewInternalError(err)
+	case !known:
+		return nil, apierrors.NewUnauthorized("Unauthorized")
+	}
+	return nil, auth.Forbidden(attributes, reason)
+}
+
+func (t target) attributes(user *auth.User) *auth.Attributes {
+	a := &auth.Attributes{User: user, Verb: t.verb, Resource: t.resource}
+	if !t.resource {
+		a.Path = t.path
+		return a
+	}
+	a.Group, a.Version, a.Plural, a.Subresource = t.group, t.version, t.plural, t.subresource
+	a.Namespace, a.Name = t.namespace, t.name
+	return a
+}
+
+// recover turns a panic into status 500, if nothing has been answered yet.
+func (s *Server) recover(w *answer, r *http.Request) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(cause)
+	}
+	s.log.Error("a request panicked", "method", r.Method, "path", r.URL.Path, "panic", cause, "stack", string(debug.Stack()))
+	if w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	s.fail(w, r, apierrors.NewInternalError(errors.New("the server panicked; its log says where")))
+}
+
+// auditID is the client's, if it is a sensible one, or a new one.
+func auditID(r *http.Request) string {
+	if id := r.Header.Get("Audit-Id"); id != "" && len(id) <= 64 {
+		return id
+	}
+	return uuid.NewString()
+}
+
+// answer remembers the status that went out.
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach flushing, deadlines and hijacking.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (a *answer) code() int {
+	if a.status == 0 {
+		return http.StatusOK
+	}
+	return a.status
+}
+
+func setRetryAfter(h http.Header, seconds int32) {
+	h.Set("Retry-After", strconv.Itoa(int(seconds)))
+}

@@ -1,0 +1,93 @@
+package apiserver
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"wherry/orchestrator/apiserver/media"
+	"wherry/orchestrator/resource"
+	"wherry/orchestrator/state"
+	"wherry/orchestrator/store"
+)
+
+// item is an object that can be shown in any form. *state.Entry is one, and keeps what it
+// was encoded to.
+type item interface {
+	Object() resource.Object
+	JSON() []byte
+	Proto() []byte
+}
+
+// made is an item that no entry stands behind: the answer to a write, a bookmark, an
+// object as it was deleted. Each form is encoded once.
+type made struct {
+	object resource.Object
+	json   func() []byte
+	proto  func() []byte
+}
+
+func (m *made) Object() resource.Object { return m.object }
+func (m *made) JSON() []byte            { return m.json() }
+func (m *made) Proto() []byte           { return m.proto() }
+
+// item makes obj showable; obj is not modified.
+func (s *Server) item(kind *resource.Kind, obj resource.Object) *made {
+	obj = typed(obj, kind.GroupVersionKind)
+	return &made{
+		object: obj,
+		json: sync.OnceValue(func() []byte {
+			return must(json.Marshal(obj))
+		}),
+		proto: sync.OnceValue(func() []byte {
+			return must(runtime.Encode(s.codec.kinds[media.Protobuf].Serializer, obj))
+		}),
+	}
+}
+
+// must is for encodings of objects that were decoded before: they cannot fail, and if they
+// do, the request ends with status 500.
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(fmt.Errorf("encoding an object: %w", err))
+	}
+	return b
+}
+
+// tombs keeps the newest deleted objects as they are shown to watchers, with the
+// resourceVersion of their deletion, so that each is encoded once for all.
+type tombs struct {
+	mu   sync.Mutex
+	ring [64]tomb
+	next int
+}
+
+type tomb struct {
+	entry *state.Entry
+	at    store.Revision
+	item  *made
+}
+
+// deleted is the last state of an object with the revision of its deletion.
+func (s *Server) deleted(kind *resource.Kind, entry *state.Entry, at store.Revision) item {
+	if entry.Revision() == at {
+		return entry
+	}
+	t := &s.tombs
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, known := range t.ring {
+		if known.entry == entry && known.at == at {
+			return known.item
+		}
+	}
+	obj := typed(entry.Object(), kind.GroupVersionKind)
+	obj.SetResourceVersion(strconv.FormatUint(at, 10))
+	it := s.item(kind, obj)
+	t.ring[t.next] = tomb{entry, at, it}
+	t.next = (t.next + 1) % len(t.ring)
+	return it
+}

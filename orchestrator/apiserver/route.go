@@ -1,0 +1,141 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"wherry/orchestrator/apiserver/auth"
+	"wherry/orchestrator/apiserver/media"
+	"wherry/orchestrator/resource"
+)
+
+// requestTimeout bounds every request that does not stream.
+const requestTimeout = 34 * time.Second
+
+// handler answers a call, or returns what the Status is made of.
+type handler func(*call) error
+
+// A resource's paths, and what each verb does there. list and watch also go over all namespaces.
+var (
+	collection = map[string]handler{
+		"list": (*call).list, "watch": (*call).watch, "create": (*call).create, "deletecollection": (*call).deleteCollection,
+	}
+	single = map[string]handler{
+		"get": (*call).get, "update": (*call).update, "patch": (*call).patch, "delete": (*call).delete, "watch": (*call).watch,
+	}
+	stored = map[string]handler{ // subresources that are another door to the object
+		"get": (*call).get, "update": (*call).update, "patch": (*call).patch,
+	}
+)
+
+// serveResource answers one request for a resource.
+func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, at target, user *auth.User) {
+	c := &call{s: s, w: w, r: r, at: at, user: user}
+	handle, long, err := c.find()
+	if err == nil && !long {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		c.r = r.WithContext(ctx)
+	}
+	if err == nil {
+		c.out, err = media.Negotiate(r, true)
+		if long && at.verb != "watch" {
+			err = nil // streams speak their own language
+		}
+	}
+	if err == nil {
+		err = handle(c)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+// find chooses what answers the call, and says whether it may run for long.
+func (c *call) find() (handle handler, long bool, err error) {
+	gvr := schema.GroupVersionResource{Group: c.at.group, Version: c.at.version, Resource: c.at.plural}
+	if v, ok := c.s.virtual[gvr.String()]; ok && c.at.subresource == "" {
+		return v.find(c.at)
+	}
+	kind, ok := c.s.kinds.Resource(gvr)
+	if !ok {
+		return nil, false, noResource()
+	}
+	c.kind = kind
+	if !c.placed() {
+		return nil, false, noResource()
+	}
+	if c.at.subresource != "" {
+		return c.findSubresource()
+	}
+	handle, ok = c.door()[c.at.verb]
+	if !ok || !offers(kind, c.at.verb) {
+		return nil, false, methodNotAllowed()
+	}
+	return handle, c.at.verb == "watch" || c.at.verb == "deletecollection", nil
+}
+
+// placed says whether the path names a namespace exactly if the kind needs one.
+func (c *call) placed() bool {
+	if c.kind.Namespaced {
+		return c.at.namespace != "" || c.at.name == ""
+	}
+	return c.at.namespace == "" || c.kind.Group == "" && c.kind.Plural == "namespaces"
+}
+
+func (c *call) door() map[string]handler {
+	switch {
+	case c.at.name != "":
+		return single
+	case c.kind.Namespaced && c.at.namespace == "":
+		return map[string]handler{"list": (*call).list, "watch": (*call).watch}
+	}
+	return collection
+}
+
+func offers(kind *resource.Kind, verb string) bool {
+	return kind.Verbs == nil || slices.Contains(kind.Verbs, verb)
+}
+
+// routes are the paths that are not resources.
+func (s *Server) routes() (http.Handler, error) {
+	mux := http.NewServeMux()
+	for _, name := range []string{"healthz", "livez", "readyz"} {
+		mux.HandleFunc("GET /"+name, s.health(name))
+		mux.HandleFunc("GET /"+name+"/{check...}", s.health(name))
+	}
+	mux.HandleFunc("GET /version", s.version)
+	mux.HandleFunc("GET /version/{$}", s.version)
+	mux.Handle("GET /metrics", s.metrics.handler())
+	if s.cfg.Registry != nil {
+		mux.Handle("/v2/", s.cfg.Registry)
+	}
+	return mux, s.documents(mux)
+}
+
+// notFound is what Kubernetes says to a path that it does not know.
+func notFound(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = w.Write([]byte("404 page not found\n"))
+}
+
+// served says whether a group and version exist here at all.
+func (s *Server) served(at target) bool {
+	if strings.HasPrefix(at.path, "/apis/") && at.group == "" {
+		return false
+	}
+	gv := schema.GroupVersion{Group: at.group, Version: at.version}
+	for _, v := range s.virtual {
+		if v.gvr.GroupVersion() == gv {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.kinds.All(), func(k *resource.Kind) bool { return k.GroupVersion() == gv })
+}

@@ -1,0 +1,147 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/version"
+
+	"wherry/orchestrator/apiserver/auth"
+	"wherry/orchestrator/resource"
+	"wherry/orchestrator/state"
+)
+
+// Config is what a Server needs. State is required.
+type Config struct {
+	State *state.State
+	// Nodes opens streams to agents for logs, port-forward and proxy; nil: no node can be reached.
+	Nodes Nodes
+	// Registry is mounted at /v2/; nil: not found.
+	Registry http.Handler
+	// Authenticator finds the user; nil: client certificates. Authorizer judges; nil: auth.Builtin.
+	Authenticator auth.Authenticator
+	Authorizer    auth.Authorizer
+	// Version is shown at /version; the zero value shows the Kubernetes release whose API this is.
+	Version version.Info
+	// Ready are checks beyond the server's own, shown by name at /readyz.
+	Ready []Check
+	// Logger gets a line for each request at debug level; nil: slog.Default().
+	Logger *slog.Logger
+}
+
+// Server answers the Kubernetes API over HTTP.
+type Server struct {
+	cfg     Config
+	state   *state.State
+	kinds   *resource.Registry
+	codec   *codec
+	managed *managers
+	metrics *metrics
+	tombs   tombs
+	log     *slog.Logger
+	handler http.Handler
+	virtual map[string]virtual
+
+	draining atomic.Bool     // readiness fails from here on
+	stopping context.Context // watches and streams end with it
+	stop     context.CancelFunc
+	streams  sync.WaitGroup // connections taken over from the HTTP server
+}
+
+// New prepares a server; it starts nothing.
+func New(cfg Config) (*Server, error) {
+	if cfg.State == nil {
+		return nil, errors.New("apiserver: no state given")
+	}
+	if cfg.Authenticator == nil {
+		cfg.Authenticator = auth.Certificates{}
+	}
+	if cfg.Authorizer == nil {
+		cfg.Authorizer = auth.Builtin{}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Version.GitVersion == "" {
+		cfg.Version = defaultVersion()
+	}
+	kinds := cfg.State.Kinds()
+	codec, err := newCodec(kinds)
+	if err != nil {
+		return nil, err
+	}
+	managed, err := newManagers(kinds, managedfields.NewDeducedTypeConverter())
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, state: cfg.State, kinds: kinds, codec: codec, managed: managed, log: cfg.Logger, virtual: virtuals()}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.metrics = newMetrics(s.served)
+	routes, err := s.routes()
+	if err != nil {
+		return nil, err
+	}
+	s.handler = s.chain(routes)
+	return s, nil
+}
+
+// Handler is the whole API: authenticated, authorized, with everything that Run serves.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// How long a stopping server waits: for load balancers to see that it is not ready is
+// their business; for running requests this long.
+const drainTimeout = 10 * time.Second
+
+// Run serves HTTPS with HTTP/2 on ln until ctx ends, then fails readiness, ends watches
+// and streams, lets running requests finish and returns nil. It closes ln. config must
+// ask for client certificates (tls.VerifyClientCertIfGiven) if they are to count.
+// A Server runs once.
+func (s *Server) Run(ctx context.Context, ln net.Listener, config *tls.Config) error {
+	config = config.Clone()
+	config.NextProtos = []string{"h2", "http/1.1"}
+	server := &http.Server{
+		Handler:           s.handler,
+		TLSConfig:         config,
+		ReadHeaderTimeout: 20 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 250},
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.ServeTLS(ln, "", "") }()
+	select {
+	case err := <-served:
+		s.stop()
+		s.streams.Wait()
+		return fmt.Errorf("apiserver: serving: %w", err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.stop()
+	return s.drain(server, served)
+}
+
+// drain lets running requests finish.
+func (s *Server) drain(server *http.Server, served <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut off at shutdown", "error", err)
+		if err := server.Close(); err != nil {
+			s.log.Debug("closing the listener", "error", err)
+		}
+	}
+	<-served
+	s.streams.Wait()
+	return nil
+}

@@ -1,0 +1,114 @@
+package apiserver
+
+import (
+	"fmt"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"wherry/orchestrator/state"
+)
+
+// actions are the subresources that do something instead of showing the object.
+type action struct {
+	long bool // it streams
+	does map[string]handler
+}
+
+// subresourceActions by "group/plural/subresource".
+var subresourceActions = map[string]action{
+	"/pods/binding":  {does: map[string]handler{"create": (*call).binding}},
+	"/pods/eviction": {does: map[string]handler{"create": (*call).eviction}},
+}
+
+// findSubresource chooses what answers a call for a subresource.
+func (c *call) findSubresource() (handler, bool, error) {
+	if c.at.name == "" {
+		return nil, false, noResource()
+	}
+	if a, ok := subresourceActions[c.kind.Group+"/"+c.kind.Plural+"/"+c.at.subresource]; ok {
+		handle, ok := a.does[c.at.verb]
+		if !ok {
+			return nil, false, methodNotAllowed()
+		}
+		return handle, a.long, nil
+	}
+	sub, ok := c.kind.Subresources[c.at.subresource]
+	if !ok || c.at.rest != "" {
+		return nil, false, noResource()
+	}
+	doors := stored
+	if sub.Scale != nil {
+		doors = scaleDoors
+	}
+	handle, ok := doors[c.at.verb]
+	if !ok {
+		return nil, false, methodNotAllowed()
+	}
+	return handle, false, nil
+}
+
+// binding puts a pod on a node: POST pods/NAME/binding.
+func (c *call) binding() error {
+	b := &corev1.Binding{}
+	dryRun, err := c.posted(corev1.SchemeGroupVersion.WithKind("Binding"), b)
+	if err != nil {
+		return err
+	}
+	if b.Name != "" && b.Name != c.at.name {
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", b.Name, c.at.name))
+	}
+	b.Name = c.at.name
+	return c.bind(b, dryRun)
+}
+
+// bindings is the older door: POST bindings, the name in the body.
+func (c *call) bindings() error {
+	b := &corev1.Binding{}
+	dryRun, err := c.posted(corev1.SchemeGroupVersion.WithKind("Binding"), b)
+	if err != nil {
+		return err
+	}
+	return c.bind(b, dryRun)
+}
+
+func (c *call) bind(b *corev1.Binding, dryRun bool) error {
+	switch {
+	case b.Namespace != "" && b.Namespace != c.at.namespace:
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	case b.Target.Kind != "" && b.Target.Kind != "Node":
+		return apierrors.NewBadRequest(fmt.Sprintf("target.kind %q is not supported: must be Node", b.Target.Kind))
+	case b.Target.Name == "":
+		return apierrors.NewBadRequest("target.name is required")
+	}
+	if !dryRun {
+		errs := c.s.state.Bind(c.ctx(), []state.Binding{{Namespace: c.at.namespace, Name: b.Name, UID: b.UID, Node: b.Target.Name}})
+		if errs[0] != nil {
+			return errs[0]
+		}
+	}
+	return c.success(http.StatusCreated, nil)
+}
+
+// eviction deletes a pod as its disruption budgets allow. There are no budgets yet.
+func (c *call) eviction() error {
+	e := &policyv1.Eviction{}
+	dryRun, err := c.posted(policyv1.SchemeGroupVersion.WithKind("Eviction"), e)
+	if err != nil {
+		return err
+	}
+	if e.Name != "" && e.Name != c.at.name {
+		return apierrors.NewBadRequest("name in URL does not match name in Eviction object")
+	}
+	var o state.DeleteOptions
+	if e.DeleteOptions != nil {
+		o = c.deletion(e.DeleteOptions)
+	}
+	o.DryRun, o.User = o.DryRun || dryRun, c.user.Name
+	if _, _, err := c.s.state.Delete(c.ctx(), c.kind, c.namespace(), c.at.name, o); err != nil {
+		return err
+	}
+	return c.success(http.StatusCreated, nil)
+}

@@ -1,0 +1,110 @@
+package apiserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"wherry/orchestrator/apiserver/wire"
+	"wherry/orchestrator/resource"
+)
+
+// table shows objects as rows, as `kubectl get` asks for them. It belongs to one request:
+// the columns are shown once.
+type table struct {
+	kind    *resource.Kind
+	version string // of meta.k8s.io
+	include metav1.IncludeObjectPolicy
+	headed  bool // the columns have been shown
+}
+
+// tableOptions reads ?includeObject=.
+func (c *call) tableOptions() (metav1.IncludeObjectPolicy, error) {
+	query := c.r.URL.Query()
+	var o metav1.TableOptions
+	if err := metav1.Convert_url_Values_To_v1_TableOptions(&query, &o, nil); err != nil {
+		return "", apierrors.NewBadRequest(err.Error())
+	}
+	if errs := validation.ValidateTableOptions(&o); len(errs) > 0 {
+		return "", apierrors.NewBadRequest(fmt.Sprintf("Unable to convert to Table as requested: %v", errs.ToAggregate()))
+	}
+	return o.IncludeObject, nil
+}
+
+var defaultColumns = []metav1.TableColumnDefinition{
+	{Name: "Name", Type: "string", Format: "name", Description: metav1.ObjectMeta{}.SwaggerDoc()["name"]},
+	{Name: "Age", Type: "string", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]},
+}
+
+func (t *table) columns() []metav1.TableColumnDefinition {
+	switch {
+	case t.headed:
+		return nil
+	case t.kind.Row == nil:
+		return defaultColumns
+	}
+	return t.kind.Columns
+}
+
+func (t *table) cells(obj resource.Object) []any {
+	if t.kind.Row != nil {
+		return t.kind.Row(obj)
+	}
+	age := "<unknown>"
+	if created := obj.GetCreationTimestamp(); !created.IsZero() {
+		age = duration.HumanDuration(time.Since(created.Time))
+	}
+	return []any{obj.GetName(), age}
+}
+
+// row is one line of JSON.
+func (t *table) row(it item) ([]byte, error) {
+	row := struct {
+		Cells  []any           `json:"cells"`
+		Object json.RawMessage `json:"object"`
+	}{Cells: t.cells(it.Object()), Object: json.RawMessage("null")}
+	var err error
+	switch t.include {
+	case metav1.IncludeObject:
+		row.Object = it.JSON()
+	case metav1.IncludeNone:
+	default:
+		row.Object, err = json.Marshal(partial(it.Object(), t.version))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encoding metadata: %w", err)
+	}
+	b, err := json.Marshal(row)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a table row: %w", err)
+	}
+	return b, nil
+}
+
+// write writes a whole table: its head and n rows.
+func (t *table) write(w io.Writer, list metav1.ListMeta, n int, at func(int) item) error {
+	columns, err := json.Marshal(t.columns())
+	if err != nil {
+		return fmt.Errorf("encoding table columns: %w", err)
+	}
+	t.headed = true
+	return wire.JSONTable(w, wire.Head{Kind: "Table", APIVersion: metaKind(t.version, "").GroupVersion().String(), Meta: list}, columns, n,
+		func(i int) ([]byte, error) { return t.row(at(i)) })
+}
+
+// one is a table of one row, which carries the object's resourceVersion.
+func (t *table) one(it item) ([]byte, error) {
+	var b bytes.Buffer
+	meta := metav1.ListMeta{ResourceVersion: it.Object().GetResourceVersion()}
+	if err := t.write(&b, meta, 1, func(int) item { return it }); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(b.Bytes(), "\n"), nil
+}

@@ -1,0 +1,142 @@
+package apiserver
+
+import (
+	"net/http"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"wherry/orchestrator/apiserver/auth"
+)
+
+// virtual is a resource that is not stored: it can only be created, and answers.
+type virtual struct {
+	gvr        schema.GroupVersionResource
+	namespaced bool
+	create     handler
+}
+
+func virtuals() map[string]virtual {
+	all := []virtual{
+		{gvr: authenticationv1.SchemeGroupVersion.WithResource("selfsubjectreviews"), create: (*call).selfSubjectReview},
+		{gvr: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectaccessreviews"), create: (*call).selfSubjectAccessReview},
+		{gvr: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectrulesreviews"), create: (*call).selfSubjectRulesReview},
+		{gvr: schema.GroupVersionResource{Version: "v1", Resource: "bindings"}, namespaced: true, create: (*call).bindings},
+	}
+	byName := map[string]virtual{}
+	for _, v := range all {
+		byName[v.gvr.String()] = v
+	}
+	return byName
+}
+
+func (v virtual) find(at target) (handler, bool, error) {
+	switch {
+	case at.name != "" || v.namespaced != (at.namespace != ""):
+		return nil, false, noResource()
+	case at.verb != "create":
+		return nil, false, methodNotAllowed()
+	}
+	return v.create, false, nil
+}
+
+// posted reads what was sent to a subresource or a virtual resource into into, and says
+// whether this is a dry run.
+func (c *call) posted(gvk schema.GroupVersionKind, into runtime.Object) (dryRun bool, err error) {
+	o, err := parse(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_CreateOptions)
+	if err != nil {
+		return false, err
+	}
+	if err := invalid("CreateOptions", validation.ValidateCreateOptions(&o)); err != nil {
+		return false, err
+	}
+	b, err := c.body()
+	if err != nil {
+		return false, err
+	}
+	warnings, err := c.s.codec.decodeOther(b, gvk, into, fieldValidation(o.FieldValidation))
+	c.warn(warnings...)
+	return len(o.DryRun) > 0, err
+}
+
+// selfSubjectReview says who the caller is (kubectl auth whoami).
+func (c *call) selfSubjectReview() error {
+	review, gvk := &authenticationv1.SelfSubjectReview{}, authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview")
+	if _, err := c.posted(gvk, review); err != nil {
+		return err
+	}
+	info := authenticationv1.UserInfo{Username: c.user.Name, UID: c.user.UID, Groups: c.user.Groups}
+	for key, values := range c.user.Extra {
+		if info.Extra == nil {
+			info.Extra = map[string]authenticationv1.ExtraValue{}
+		}
+		info.Extra[key] = values
+	}
+	review.CreationTimestamp = metav1.Now()
+	review.Status.UserInfo = info
+	return c.other(http.StatusCreated, review, gvk)
+}
+
+// selfSubjectAccessReview says whether the caller may do something (kubectl auth can-i).
+func (c *call) selfSubjectAccessReview() error {
+	review, gvk := &authorizationv1.SelfSubjectAccessReview{}, authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview")
+	if _, err := c.posted(gvk, review); err != nil {
+		return err
+	}
+	attributes, err := c.asked(review.Spec)
+	if err != nil {
+		return err
+	}
+	decision, reason, err := c.s.cfg.Authorizer.Authorize(c.ctx(), attributes)
+	review.Status = authorizationv1.SubjectAccessReviewStatus{
+		Allowed: decision == auth.Allow, Denied: decision == auth.Deny, Reason: reason}
+	if err != nil {
+		review.Status.EvaluationError = err.Error()
+	}
+	return c.other(http.StatusCreated, review, gvk)
+}
+
+func (c *call) asked(spec authorizationv1.SelfSubjectAccessReviewSpec) (*auth.Attributes, error) {
+	switch resource, path := spec.ResourceAttributes, spec.NonResourceAttributes; {
+	case (resource == nil) == (path == nil):
+		return nil, apierrors.NewBadRequest("exactly one of spec.resourceAttributes and spec.nonResourceAttributes must be specified")
+	case path != nil:
+		return &auth.Attributes{User: c.user, Verb: path.Verb, Path: path.Path}, nil
+	default:
+		return &auth.Attributes{
+			User: c.user, Resource: true, Verb: resource.Verb, Group: resource.Group, Version: resource.Version,
+			Plural: resource.Resource, Subresource: resource.Subresource, Namespace: resource.Namespace, Name: resource.Name,
+		}, nil
+	}
+}
+
+// selfSubjectRulesReview lists what the caller may do (kubectl auth can-i --list).
+func (c *call) selfSubjectRulesReview() error {
+	review, gvk := &authorizationv1.SelfSubjectRulesReview{}, authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectRulesReview")
+	if _, err := c.posted(gvk, review); err != nil {
+		return err
+	}
+	if review.Spec.Namespace == "" {
+		return apierrors.NewBadRequest("no namespace on request")
+	}
+	rules, err := c.s.cfg.Authorizer.Rules(c.ctx(), c.user, review.Spec.Namespace)
+	if err != nil {
+		return err
+	}
+	status := authorizationv1.SubjectRulesReviewStatus{
+		Incomplete: rules.Incomplete, ResourceRules: []authorizationv1.ResourceRule{}, NonResourceRules: []authorizationv1.NonResourceRule{}}
+	for _, r := range rules.Resources {
+		status.ResourceRules = append(status.ResourceRules, authorizationv1.ResourceRule{
+			Verbs: r.Verbs, APIGroups: r.Groups, Resources: r.Resources, ResourceNames: r.Names})
+	}
+	for _, r := range rules.Paths {
+		status.NonResourceRules = append(status.NonResourceRules, authorizationv1.NonResourceRule{Verbs: r.Verbs, NonResourceURLs: r.Paths})
+	}
+	review.Status = status
+	return c.other(http.StatusCreated, review, gvk)
+}

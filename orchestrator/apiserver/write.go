@@ -1,0 +1,174 @@
+package apiserver
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"wherry/orchestrator/resource"
+	"wherry/orchestrator/state"
+)
+
+func (c *call) create() error {
+	o, err := c.createOptions()
+	if err != nil {
+		return err
+	}
+	obj, err := c.received(o.FieldValidation)
+	if err != nil {
+		return err
+	}
+	wipe(obj)
+	obj = c.s.managed.update(c.kind, "", c.kind.New(), obj, c.manager(o.FieldManager))
+	stored, err := c.s.state.Create(c.ctx(), c.kind, obj, state.CreateOptions{DryRun: len(o.DryRun) > 0, User: c.user.Name})
+	if err != nil {
+		return err
+	}
+	c.warnAbout(stored, nil)
+	return c.object(http.StatusCreated, stored)
+}
+
+// received reads the object that the client sent, with defaults, in the namespace of the request.
+func (c *call) received(validation string) (resource.Object, error) {
+	b, err := c.body()
+	if err != nil {
+		return nil, err
+	}
+	d, err := c.s.codec.decodeKind(b, c.kind, fieldValidation(validation))
+	if err != nil {
+		return nil, err
+	}
+	c.warn(d.warnings...)
+	if err := c.place(d.object); err != nil {
+		return nil, err
+	}
+	c.dedupOwners(d.object)
+	c.s.codec.scheme.Default(d.object)
+	return d.object, nil
+}
+
+// wipe clears what only the server sets.
+func wipe(obj metav1.Object) {
+	obj.SetDeletionTimestamp(nil)
+	obj.SetDeletionGracePeriodSeconds(nil)
+	obj.SetSelfLink("")
+	obj.SetUID("")
+	obj.SetCreationTimestamp(metav1.Time{})
+}
+
+// dedupOwners drops owner references that are there twice, and says so.
+func (c *call) dedupOwners(obj metav1.Object) {
+	seen := map[string]bool{}
+	var kept []metav1.OwnerReference
+	var twice []string
+	for _, ref := range obj.GetOwnerReferences() {
+		key := ownerKey(ref)
+		if seen[key] {
+			twice = append(twice, string(ref.UID))
+			continue
+		}
+		seen[key] = true
+		kept = append(kept, ref)
+	}
+	if len(twice) > 0 {
+		obj.SetOwnerReferences(kept)
+		c.warn("metadata.ownerReferences contains duplicate UIDs: " + strings.Join(twice, ", "))
+	}
+}
+
+// ownerKey tells owner references apart.
+func ownerKey(ref metav1.OwnerReference) string {
+	flag := func(b *bool) string {
+		if b == nil {
+			return "-"
+		}
+		return strconv.FormatBool(*b)
+	}
+	return strings.Join([]string{ref.APIVersion, ref.Kind, ref.Name, string(ref.UID), flag(ref.Controller), flag(ref.BlockOwnerDeletion)}, "\x00")
+}
+
+// warnAbout passes on what the kind has to say about the new object.
+func (c *call) warnAbout(obj, old resource.Object) {
+	if c.kind.Warnings != nil {
+		c.warn(c.kind.Warnings(obj, old)...)
+	}
+}
+
+func (c *call) update() error {
+	o, err := c.updateOptions()
+	if err != nil {
+		return err
+	}
+	obj, err := c.received(o.FieldValidation)
+	if err != nil {
+		return err
+	}
+	if err := c.named(obj); err != nil {
+		return err
+	}
+	manager := c.manager(o.FieldManager)
+	done, err := c.change(len(o.DryRun) > 0, preconditions(obj), func(live resource.Object) (resource.Object, error) {
+		fresh := obj.DeepCopyObject().(resource.Object)
+		if live == nil {
+			wipe(fresh)
+			live = c.kind.New()
+		}
+		return c.s.managed.update(c.kind, c.at.subresource, live, fresh, manager), nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.changed(done)
+}
+
+// preconditions holds a write to the uid that the client knows.
+func preconditions(obj metav1.Object) *metav1.Preconditions {
+	uid := obj.GetUID()
+	if uid == "" {
+		return nil
+	}
+	return &metav1.Preconditions{UID: &uid}
+}
+
+// change is the outcome of a write.
+type change struct {
+	stored, old resource.Object // old is nil if the object was created
+	created     bool
+}
+
+// change writes through the call's door. change is given nil where there is no object yet.
+func (c *call) change(dryRun bool, pre *metav1.Preconditions, edit func(live resource.Object) (resource.Object, error)) (change, error) {
+	var done change
+	var err error
+	done.stored, done.created, err = c.s.state.Update(c.ctx(), c.kind, c.namespace(), c.at.name,
+		func(live state.Object) (state.Object, error) {
+			done.old = live
+			return edit(live)
+		},
+		state.UpdateOptions{DryRun: dryRun, User: c.user.Name, Subresource: c.at.subresource, Preconditions: pre})
+	return done, err
+}
+
+// changed answers with what was stored.
+func (c *call) changed(done change) error {
+	c.warnAbout(done.stored, done.old)
+	if done.created {
+		return c.object(http.StatusCreated, done.stored)
+	}
+	return c.object(http.StatusOK, done.stored)
+}
+
+// named refuses an object whose name or namespace is not that of the URL.
+func (c *call) named(obj metav1.Object) error {
+	if obj.GetName() == "" {
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", c.at.name))
+	}
+	if obj.GetName() != c.at.name {
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), c.at.name))
+	}
+	return nil
+}
