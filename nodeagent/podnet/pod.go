@@ -13,10 +13,11 @@ import (
 // Pod is one pod's place in the network: its address and what listens there. Containers
 // of the pod share it, loopback included. It is a wasip1.Network.
 type Pod struct {
-	net  *Net
-	name string // the uid
-	ip   netip.Addr
-	host bool // shares the machine's network
+	net       *Net
+	uid       string
+	namespace string
+	ip        netip.Addr
+	host      bool // shares the machine's network
 
 	mu      sync.Mutex
 	closed  bool
@@ -33,8 +34,8 @@ var _ wasip1.Network = (*Pod)(nil)
 // Ports that a listener or client gets when it asks for none.
 const firstEphemeral, lastEphemeral = 32768, 60999
 
-func newPod(n *Net, name string, host bool) *Pod {
-	return &Pod{net: n, name: name, host: host, next: firstEphemeral,
+func newPod(n *Net, place Place) *Pod {
+	return &Pod{net: n, uid: place.UID, namespace: place.Namespace, host: place.HostNetwork, next: firstEphemeral,
 		streams: map[uint16]*listener{}, packets: map[uint16]*packetConn{}, open: map[closer]bool{}}
 }
 
@@ -134,9 +135,9 @@ func (p *Pod) connect(network string, source netip.AddrPort, port uint16) (net.C
 	return l.connect(source.Addr())
 }
 
-// Resolve looks a name up as the pod's DNS policy says.
+// Resolve looks a name up as the pod's namespace does. Errors are *net.DNSError.
 func (p *Pod) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	return p.net.config.Host.Resolve(ctx, host)
+	return p.net.config.Resolve(ctx, p.namespace, host)
 }
 
 func (p *Pod) close() {
@@ -155,7 +156,7 @@ func (p *Pod) close() {
 	p.mu.Unlock()
 	for _, c := range all {
 		if err := c.Close(); err != nil {
-			p.net.config.Logger.Debug("closing a socket of a pod", "pod", p.name, "err", err)
+			p.net.config.Logger.Debug("closing a socket of a pod", "pod", p.uid, "err", err)
 		}
 	}
 }

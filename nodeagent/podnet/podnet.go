@@ -19,8 +19,6 @@ type Host interface {
 	Dial(ctx context.Context, network, address string) (net.Conn, error)
 	Listen(ctx context.Context, network, address string) (net.Listener, error)
 	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
-	// Resolve looks a name up as the machine does.
-	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
 // Tunnel opens a connection to a pod of another node, on behalf of source, whose port or
@@ -32,13 +30,17 @@ type Tunnel func(ctx context.Context, network string, source, target netip.AddrP
 type Config struct {
 	Host   Host
 	Tunnel Tunnel
-	Logger *slog.Logger
+	// Resolve looks a name up for a pod of the namespace. Errors are *net.DNSError.
+	Resolve func(ctx context.Context, namespace, host string) ([]netip.Addr, error)
+	Logger  *slog.Logger
 }
 
 // Net is the network of all pods of this machine. All methods may be called concurrently.
 type Net struct {
 	config Config
 	table  atomic.Pointer[services.Table]
+	// clients remembers endpoints for Services with session affinity.
+	clients affinity
 
 	mu      sync.Mutex
 	own     netip.Prefix // this node's pod CIDR
@@ -52,7 +54,7 @@ func New(c Config) *Net {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	n := &Net{config: c, pods: map[string]*Pod{}, byIP: map[netip.Addr]*Pod{}}
+	n := &Net{config: c, pods: map[string]*Pod{}, byIP: map[netip.Addr]*Pod{}, clients: affinity{kept: map[client]keptEndpoint{}}}
 	n.table.Store(services.Build(services.Input{}))
 	return n
 }
@@ -71,24 +73,32 @@ func (n *Net) SetRange(own netip.Prefix, cluster ...netip.Prefix) {
 // ErrNoRange says that the control plane has not yet told the node its pod CIDR.
 var ErrNoRange = errors.New("podnet: the node has no pod CIDR yet")
 
-// Attach gives a pod its place in the network, or returns the one it has. A pod on the
-// host's network has no address of its own.
-func (n *Net) Attach(uid string, hostNetwork bool) (*Pod, error) {
+// Place is a pod that wants to be in the network.
+type Place struct {
+	UID, Namespace string
+	// HostNetwork: the pod has no address of its own, its sockets are the machine's.
+	HostNetwork bool
+	// Wish is the address that the pod had before, given again if it is free.
+	Wish netip.Addr
+}
+
+// Attach gives a pod its place in the network, or returns the one it has.
+func (n *Net) Attach(place Place) (*Pod, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if p := n.pods[uid]; p != nil {
+	if p := n.pods[place.UID]; p != nil {
 		return p, nil
 	}
-	p := newPod(n, uid, hostNetwork)
-	if !hostNetwork {
-		ip, err := n.freeAddress(uid)
+	p := newPod(n, place)
+	if !place.HostNetwork {
+		ip, err := n.freeAddress(place)
 		if err != nil {
 			return nil, err
 		}
 		p.ip = ip
 		n.byIP[ip] = p
 	}
-	n.pods[uid] = p
+	n.pods[place.UID] = p
 	return p, nil
 }
 
@@ -99,7 +109,7 @@ func (n *Net) AttachAt(name string, ip netip.Addr) (*Pod, error) {
 	if n.byIP[ip] != nil {
 		return nil, fmt.Errorf("podnet: %s is taken", ip)
 	}
-	p := newPod(n, name, false)
+	p := newPod(n, Place{UID: name})
 	p.ip = ip
 	n.byIP[ip], n.pods[name] = p, p
 	return p, nil
@@ -192,12 +202,13 @@ func (n *Net) DialRoute(ctx context.Context, source netip.AddrPort, network stri
 	tried := map[netip.AddrPort]bool{}
 	err := error(errRefused) // what kube-proxy answers for a Service without endpoints
 	for range attempts {
-		e, ok := r.Pick(tried)
+		e, ok := n.clients.pick(r, source.Addr(), tried)
 		if !ok {
 			break
 		}
 		var c net.Conn
 		if c, err = n.direct(ctx, source, network, e.Addr); err == nil {
+			n.clients.keep(r, source.Addr(), e)
 			return c, nil
 		}
 		if ctx.Err() != nil {
