@@ -56,7 +56,9 @@ type Kind struct {
 	Claims func(obj Object) []string
 	// Allocate completes what must be unique (a free cluster IP), given a function that
 	// says whether a claim is taken. It is called before Validate on create and update, and
-	// again when a claim was lost to a concurrent writer. nil: nothing to allocate.
+	// again, with the object as it was before the first call, when a claim was lost to a
+	// concurrent writer. Claims that old holds may be taken or not: they are not asked for.
+	// Errors: Invalid, InternalError when nothing is free. nil: nothing to allocate.
 	Allocate func(obj, old Object, taken func(claim string) bool) error
 
 	// Grace is how long a deletion of obj waits in seconds, given what the client asked
@@ -65,6 +67,12 @@ type Kind struct {
 	// DefaultPropagation says what happens to dependents when the client does not say. ""
 	// means background.
 	DefaultPropagation metav1.DeletionPropagation
+
+	// Deleting is told that obj is marked as being deleted, and may change it (the phase of a
+	// Namespace). Holds says that obj, marked or asked to go, stays for a reason of its
+	// own beside metadata.finalizers (spec.finalizers of a Namespace). nil: nothing to change, never.
+	Deleting func(obj Object)
+	Holds    func(obj Object) bool
 
 	// Fields are what field selectors may select by, beside metadata.name and
 	// metadata.namespace. nil: none. FieldNames lists them.
@@ -84,8 +92,11 @@ type Kind struct {
 type Subresource struct {
 	// PrepareForUpdate keeps everything of old but what this door may change.
 	PrepareForUpdate func(obj, old Object)
-	ValidateUpdate   func(obj, old Object) field.ErrorList
-	Resets           *fieldpath.Set
+	// ValidateUpdate nil: the kind's own.
+	ValidateUpdate func(obj, old Object) field.ErrorList
+	Resets         *fieldpath.Set
+	// Verbs that the door offers; nil means get, patch, update.
+	Verbs []string
 	// Scale is set for "scale": how to read and write replicas.
 	Scale *Scale
 }

@@ -1,0 +1,82 @@
+package resource
+
+import (
+	"fmt"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kubernetes/pkg/apis/apps"
+	appsv1conversion "k8s.io/kubernetes/pkg/apis/apps/v1"
+	"k8s.io/kubernetes/pkg/apis/coordination"
+	coordinationv1conversion "k8s.io/kubernetes/pkg/apis/coordination/v1"
+	"k8s.io/kubernetes/pkg/apis/core"
+	corev1conversion "k8s.io/kubernetes/pkg/apis/core/v1"
+	"k8s.io/kubernetes/pkg/apis/discovery"
+	discoveryv1conversion "k8s.io/kubernetes/pkg/apis/discovery/v1"
+)
+
+// Kubernetes' validation speaks its internal types. They appear here and in the calls
+// that the kinds make through these functions, and nowhere else.
+
+// converter knows how external types become internal ones and back. It is made on first use.
+var converter = sync.OnceValue(func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		core.AddToScheme, corev1conversion.AddToScheme,
+		apps.AddToScheme, appsv1conversion.AddToScheme,
+		discovery.AddToScheme, discoveryv1conversion.AddToScheme,
+		coordination.AddToScheme, coordinationv1conversion.AddToScheme,
+	} {
+		utilruntime.Must(add(s))
+	}
+	return s
+})
+
+// internal converts obj to Kubernetes' internal type. The result shares memory with obj. A failure is a
+// missing registration above.
+func internal[I any](obj any) *I {
+	in := new(I)
+	if err := converter().Convert(obj, in, nil); err != nil {
+		panic(fmt.Sprintf("convert %T to %T: %v", obj, in, err))
+	}
+	return in
+}
+
+// through lets change work on obj in its internal type, beside old, and takes the result back. change
+// may be nil: the round trip alone fills the fields that Kubernetes derives from
+// others. old may be nil.
+func through[I, E any, P interface {
+	*E
+	runtime.Object
+}](obj, old P, change func(obj, old *I)) {
+	in := internal[I](obj)
+	if change != nil {
+		var inOld *I
+		if old != nil {
+			inOld = internal[I](old)
+		}
+		change(in, inOld)
+	}
+	fresh := P(new(E))
+	if err := converter().Convert(in, fresh, nil); err != nil {
+		panic(fmt.Sprintf("convert %T to %T: %v", in, fresh, err))
+	}
+	fresh.GetObjectKind().SetGroupVersionKind(obj.GetObjectKind().GroupVersionKind())
+	*obj = *fresh
+}
+
+// validate and validateUpdate make validation of an internal type one of the external.
+func validate[I any](f func(*I) field.ErrorList) func(Object) field.ErrorList {
+	return func(obj Object) field.ErrorList { return f(internal[I](obj)) }
+}
+
+func validateUpdate[I any](f func(obj, old *I) field.ErrorList) func(obj, old Object) field.ErrorList {
+	return func(obj, old Object) field.ErrorList { return f(internal[I](obj), internal[I](old)) }
+}
+
+// validateBoth is validateUpdate for kinds whose update must also be valid by itself.
+func validateBoth[I any](f func(*I) field.ErrorList, g func(obj, old *I) field.ErrorList) func(obj, old Object) field.ErrorList {
+	return validateUpdate(func(obj, old *I) field.ErrorList { return append(f(obj), g(obj, old)...) })
+}

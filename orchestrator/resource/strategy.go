@@ -1,0 +1,135 @@
+package resource
+
+import (
+	"k8s.io/apimachinery/pkg/api/validate/content"
+	genericvalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// typed, typedUpdate and the like make functions on one type fit the fields of Kind.
+func typed[E Object](f func(E)) func(Object) {
+	return func(obj Object) { f(obj.(E)) }
+}
+
+func typedUpdate[E Object](f func(obj, old E)) func(obj, old Object) {
+	return func(obj, old Object) { f(obj.(E), old.(E)) }
+}
+
+// typedWarnings hands nil as old when there is none.
+func typedWarnings[E Object](f func(obj, old E) []string) func(obj, old Object) []string {
+	return func(obj, old Object) []string {
+		before, _ := old.(E)
+		return f(obj.(E), before)
+	}
+}
+
+// newObject and newList make fields New and NewList.
+func newObject[E any, P interface {
+	*E
+	Object
+}]() Object {
+	return P(new(E))
+}
+
+func newList[E any, P interface {
+	*E
+	runtime.Object
+}]() runtime.Object {
+	return P(new(E))
+}
+
+// resets names top-level or deeper fields by their path.
+func resets(paths ...[]any) *fieldpath.Set {
+	set := fieldpath.NewSet()
+	for _, p := range paths {
+		set.Insert(fieldpath.MakePathOrDie(p...))
+	}
+	return set
+}
+
+var (
+	specField   = []any{"spec"}
+	statusField = []any{"status"}
+)
+
+// complete puts around a kind's own functions what is done for every kind: fields of
+// metadata that no client changes, and the validation of metadata.
+func complete(k *Kind) {
+	k.PrepareForCreate = orNothing(k.PrepareForCreate)
+	k.PrepareForUpdate = keepMetadata(k.PrepareForUpdate)
+	k.Validate = withMetadata(k.Validate, k.Namespaced)
+	k.ValidateUpdate = withMetadataUpdate(k.ValidateUpdate, k.Namespaced)
+	for _, s := range k.Subresources {
+		s.PrepareForUpdate = keepMetadata(s.PrepareForUpdate)
+		if s.ValidateUpdate == nil {
+			s.ValidateUpdate = k.ValidateUpdate
+		} else {
+			s.ValidateUpdate = withMetadataUpdate(s.ValidateUpdate, k.Namespaced)
+		}
+	}
+	if k.Columns == nil {
+		k.Columns = []metav1.TableColumnDefinition{nameColumn, ageColumn}
+		k.Row = func(obj Object) []any { return []any{obj.GetName(), age(obj)} }
+	}
+}
+
+func orNothing(f func(Object)) func(Object) {
+	if f == nil {
+		return func(Object) {}
+	}
+	return f
+}
+
+// keepMetadata restores what an update cannot change: the uid if none is given, creation, the mark of
+// deletion, and the generation, which only prepare raises.
+func keepMetadata(prepare func(obj, old Object)) func(obj, old Object) {
+	return func(obj, old Object) {
+		obj.SetGeneration(old.GetGeneration())
+		if prepare != nil {
+			prepare(obj, old)
+		}
+		if obj.GetUID() == "" {
+			obj.SetUID(old.GetUID())
+		}
+		if t := old.GetCreationTimestamp(); !t.IsZero() {
+			obj.SetCreationTimestamp(t)
+		}
+		if t := old.GetDeletionTimestamp(); !t.IsZero() {
+			obj.SetDeletionTimestamp(t)
+		}
+		if g := old.GetDeletionGracePeriodSeconds(); g != nil && obj.GetDeletionGracePeriodSeconds() == nil {
+			obj.SetDeletionGracePeriodSeconds(g)
+		}
+	}
+}
+
+// withMetadata validates metadata when the kind has nothing to say, so that its own
+// words about a name are the ones shown.
+func withMetadata(f func(Object) field.ErrorList, namespaced bool) func(Object) field.ErrorList {
+	return func(obj Object) field.ErrorList {
+		if errs := f(obj); len(errs) > 0 {
+			return errs
+		}
+		return genericvalidation.ValidateObjectMetaAccessor(obj, namespaced, pathSegment, field.NewPath("metadata"))
+	}
+}
+
+func withMetadataUpdate(f func(obj, old Object) field.ErrorList, namespaced bool) func(obj, old Object) field.ErrorList {
+	return func(obj, old Object) field.ErrorList {
+		path := field.NewPath("metadata")
+		errs := genericvalidation.ValidateObjectMetaAccessor(obj, namespaced, pathSegment, path)
+		errs = append(errs, genericvalidation.ValidateObjectMetaAccessorUpdate(obj, old, path)...)
+		return append(errs, f(obj, old)...)
+	}
+}
+
+// pathSegment says why a name cannot be a part of a URL.
+func pathSegment(name string, prefix bool) []string {
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
+}

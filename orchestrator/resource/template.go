@@ -1,0 +1,49 @@
+package resource
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	podutil "k8s.io/kubernetes/pkg/api/pod"
+	"k8s.io/kubernetes/pkg/apis/core"
+)
+
+// What kinds with replicas and a pod template share.
+
+// replicas reads a defaulted field; 0 if it was never defaulted.
+func replicas(n *int32) int32 {
+	if n == nil {
+		return 0
+	}
+	return *n
+}
+
+// selectorText is a selector as the scale subresource shows it.
+func selectorText(s *metav1.LabelSelector) string {
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return ""
+	}
+	return selector.String()
+}
+
+// templateWarnings speaks of a name that makes poor pod names and of doubtful fields in a template; on
+// update of the latter only, and only if the spec has changed. old and oldTemplate may be nil.
+func templateWarnings(obj, old Object, template, oldTemplate *corev1.PodTemplateSpec) []string {
+	var warnings []string
+	var inOld *core.PodTemplateSpec
+	if oldTemplate != nil {
+		if obj.GetGeneration() == old.GetGeneration() {
+			return nil
+		}
+		inOld = internal[core.PodTemplateSpec](oldTemplate)
+	} else if msgs := utilvalidation.IsDNS1123Label(obj.GetName()); len(msgs) != 0 {
+		warnings = append(warnings, fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", msgs))
+	}
+	in := internal[core.PodTemplateSpec](template)
+	return append(warnings, podutil.GetWarningsForPodTemplate(context.Background(), field.NewPath("spec", "template"), in, inOld)...)
+}
