@@ -35,6 +35,9 @@ func EventSize(e *store.Event) int {
 
 // Log holds the newest commits in revision order. Revisions may have gaps.
 type Log struct {
+	// From is the revision after which the log is complete: everything between From and
+	// the oldest commit changed nothing.
+	From    store.Revision
 	commits []Commit
 	events  int
 	bytes   int
@@ -60,6 +63,7 @@ func (l *Log) Drop() {
 	c := l.commits[0]
 	l.commits[0] = Commit{}
 	l.commits = l.commits[1:]
+	l.From = c.Revision
 	l.events -= len(c.Events)
 	l.bytes -= c.Size()
 }
