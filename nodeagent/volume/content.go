@@ -1,0 +1,221 @@
+package volume
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	quantity "k8s.io/apimachinery/pkg/api/resource"
+)
+
+// file is one file of a volume.
+type file struct {
+	data []byte
+	mode int32
+}
+
+// content computes the files of a volume that is made of objects, by path.
+func content(p *corev1.Pod, vol *corev1.Volume, o Objects) (map[string]file, error) {
+	switch {
+	case vol.ConfigMap != nil:
+		s := vol.ConfigMap
+		return configMap(p, o, s.Name, s.Items, s.Optional, mode(s.DefaultMode))
+	case vol.Secret != nil:
+		s := vol.Secret
+		return secret(p, o, s.SecretName, s.Items, s.Optional, mode(s.DefaultMode))
+	case vol.DownwardAPI != nil:
+		return downward(p, vol.DownwardAPI.Items, mode(vol.DownwardAPI.DefaultMode))
+	case vol.Projected != nil:
+		return projected(p, vol.Projected, o)
+	}
+	return nil, fmt.Errorf("this kind of volume is %w: use emptyDir, configMap, secret, downwardAPI, projected or hostPath", ErrUnsupported)
+}
+
+func mode(m *int32) int32 {
+	if m == nil {
+		return 0o644
+	}
+	return *m
+}
+
+func projected(p *corev1.Pod, s *corev1.ProjectedVolumeSource, o Objects) (map[string]file, error) {
+	all := map[string]file{}
+	for i := range s.Sources {
+		files, err := source(p, &s.Sources[i], o, mode(s.DefaultMode))
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, files)
+	}
+	return all, nil
+}
+
+func source(p *corev1.Pod, s *corev1.VolumeProjection, o Objects, mode int32) (map[string]file, error) {
+	switch {
+	case s.ConfigMap != nil:
+		return configMap(p, o, s.ConfigMap.Name, s.ConfigMap.Items, s.ConfigMap.Optional, mode)
+	case s.Secret != nil:
+		return secret(p, o, s.Secret.Name, s.Secret.Items, s.Secret.Optional, mode)
+	case s.DownwardAPI != nil:
+		return downward(p, s.DownwardAPI.Items, mode)
+	}
+	return nil, fmt.Errorf("this projected source is %w: use configMap, secret or downwardAPI", ErrUnsupported)
+}
+
+func configMap(p *corev1.Pod, o Objects, name string, items []corev1.KeyToPath, optional *bool, mode int32) (map[string]file, error) {
+	cm := o.ConfigMap(p.Namespace, name)
+	if cm == nil {
+		return missing(fmt.Sprintf("configmap %q not found", name), optional)
+	}
+	data := map[string][]byte{}
+	for k, v := range cm.Data {
+		data[k] = []byte(v)
+	}
+	maps.Copy(data, cm.BinaryData)
+	return choose(data, items, optional, mode, fmt.Sprintf("configmap %q", name))
+}
+
+func secret(p *corev1.Pod, o Objects, name string, items []corev1.KeyToPath, optional *bool, mode int32) (map[string]file, error) {
+	s := o.Secret(p.Namespace, name)
+	if s == nil {
+		return missing(fmt.Sprintf("secret %q not found", name), optional)
+	}
+	return choose(s.Data, items, optional, mode, fmt.Sprintf("secret %q", name))
+}
+
+func missing(what string, optional *bool) (map[string]file, error) {
+	if optional != nil && *optional {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("%s", what)
+}
+
+// choose picks the keys that items name, or all.
+func choose(data map[string][]byte, items []corev1.KeyToPath, optional *bool, mode int32, from string) (map[string]file, error) {
+	files := map[string]file{}
+	if len(items) == 0 {
+		for key, b := range data {
+			files[key] = file{b, mode}
+		}
+	}
+	for _, item := range items {
+		b, ok := data[item.Key]
+		if !ok {
+			if optional != nil && *optional {
+				continue
+			}
+			return nil, fmt.Errorf("%s has no key %q", from, item.Key)
+		}
+		m := mode
+		if item.Mode != nil {
+			m = *item.Mode
+		}
+		files[item.Path] = file{b, m}
+	}
+	return files, checkPaths(files)
+}
+
+func checkPaths(files map[string]file) error {
+	for path := range files {
+		first, _, _ := strings.Cut(filepath.ToSlash(path), "/")
+		if !filepath.IsLocal(path) || strings.HasPrefix(first, "..") {
+			return fmt.Errorf("%q is no path within a volume", path)
+		}
+	}
+	return nil
+}
+
+func downward(p *corev1.Pod, items []corev1.DownwardAPIVolumeFile, mode int32) (map[string]file, error) {
+	files := map[string]file{}
+	for _, item := range items {
+		text, err := downwardText(p, &item)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", item.Path, err)
+		}
+		m := mode
+		if item.Mode != nil {
+			m = *item.Mode
+		}
+		files[item.Path] = file{[]byte(text), m}
+	}
+	return files, checkPaths(files)
+}
+
+func downwardText(p *corev1.Pod, item *corev1.DownwardAPIVolumeFile) (string, error) {
+	switch {
+	case item.FieldRef != nil:
+		return Field(p, item.FieldRef.FieldPath)
+	case item.ResourceFieldRef != nil:
+		return resourceField(p, item.ResourceFieldRef)
+	}
+	return "", fmt.Errorf("neither fieldRef nor resourceFieldRef is set")
+}
+
+// Field returns what a fieldRef of a downwardAPI volume names (core/v1 ObjectFieldSelector).
+func Field(p *corev1.Pod, path string) (string, error) {
+	if kind, key, ok := subscript(path); ok {
+		if kind == "metadata.labels" {
+			return p.Labels[key], nil
+		}
+		return p.Annotations[key], nil
+	}
+	switch path {
+	case "metadata.name":
+		return p.Name, nil
+	case "metadata.namespace":
+		return p.Namespace, nil
+	case "metadata.uid":
+		return string(p.UID), nil
+	case "metadata.labels":
+		return formatMap(p.Labels), nil
+	case "metadata.annotations":
+		return formatMap(p.Annotations), nil
+	}
+	return "", fmt.Errorf("fieldPath %q cannot be used in a volume", path)
+}
+
+func subscript(path string) (kind, key string, ok bool) {
+	kind, rest, ok := strings.Cut(path, "['")
+	key, end, closed := strings.Cut(rest, "']")
+	ok = ok && closed && end == "" && (kind == "metadata.labels" || kind == "metadata.annotations")
+	return kind, key, ok
+}
+
+// formatMap writes one key="value" a line, sorted, as Kubernetes does.
+func formatMap(m map[string]string) string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		fmt.Fprintf(&b, "%s=%s\n", k, strconv.Quote(m[k]))
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func resourceField(p *corev1.Pod, r *corev1.ResourceFieldSelector) (string, error) {
+	i := slices.IndexFunc(p.Spec.Containers, func(c corev1.Container) bool { return c.Name == r.ContainerName })
+	if i < 0 {
+		return "", fmt.Errorf("container %q not found", r.ContainerName)
+	}
+	kind, name, _ := strings.Cut(r.Resource, ".")
+	list := p.Spec.Containers[i].Resources.Requests
+	if kind == "limits" {
+		list = p.Spec.Containers[i].Resources.Limits
+	}
+	q := list[corev1.ResourceName(name)]
+	return divide(q, r.Divisor, name == string(corev1.ResourceCPU)), nil
+}
+
+// divide rounds up, as Kubernetes does: half a core in whole cores is 1.
+func divide(q, divisor quantity.Quantity, cpu bool) string {
+	if divisor.IsZero() {
+		divisor = quantity.MustParse("1")
+	}
+	if cpu {
+		return strconv.FormatInt(int64(math.Ceil(float64(q.MilliValue())/float64(divisor.MilliValue()))), 10)
+	}
+	return strconv.FormatInt(int64(math.Ceil(float64(q.Value())/float64(divisor.Value()))), 10)
+}
