@@ -1,0 +1,129 @@
+package state
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"wherry/orchestrator/resource"
+)
+
+// CreateOptions qualify a Create.
+type CreateOptions struct {
+	DryRun bool
+	User   string
+}
+
+// Names are generated as Kubernetes does: the prefix cut so that five random letters fit
+// into 63, tried anew eight times.
+const (
+	maxGeneratedPrefix = 58
+	generatedLetters   = 5
+	generateAttempts   = 8
+)
+
+// Create stores a new object: name generated, uid, defaults, admission, allocation,
+// validation. obj is not modified; the stored object is returned (with DryRun, what would
+// be stored). Errors: AlreadyExists, Invalid, BadRequest, admission's.
+func (s *State) Create(ctx context.Context, k *resource.Kind, obj Object, o CreateOptions) (Object, error) {
+	if obj.GetName() != "" || obj.GetGenerateName() == "" {
+		return s.create(ctx, k, clone(obj), o)
+	}
+	prefix := obj.GetGenerateName()
+	prefix = prefix[:min(len(prefix), maxGeneratedPrefix)]
+	for attempt := 1; ; attempt++ {
+		draft := clone(obj)
+		draft.SetName(prefix + rand.String(generatedLetters))
+		created, err := s.create(ctx, k, draft, o)
+		switch {
+		case !apierrors.IsAlreadyExists(err):
+			return created, err
+		case attempt == generateAttempts:
+			return nil, apierrors.NewGenerateNameConflict(k.GroupResource(), draft.GetName(), 1)
+		}
+	}
+}
+
+// create takes draft over.
+func (s *State) create(ctx context.Context, k *resource.Kind, draft Object, o CreateOptions) (Object, error) {
+	if err := beginNew(k, draft); err != nil {
+		return nil, err
+	}
+	s.kinds.Scheme().Default(draft)
+	err := s.admit(ctx, Attributes{
+		Kind: k, Operation: OpCreate, Namespace: draft.GetNamespace(), Name: draft.GetName(),
+		Object: draft, DryRun: o.DryRun, User: o.User,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if k.PrepareForCreate != nil {
+		k.PrepareForCreate(draft)
+	}
+	for lost := 0; lost < maxClaimsLost; lost++ {
+		created, v, err := s.insert(ctx, k, clone(draft), o)
+		if v != claimLost {
+			return created, err
+		}
+	}
+	return nil, conflict(k, draft.GetName(), "what it needs is being taken by others; please try again")
+}
+
+// beginNew fills in what the server alone decides of a new object's metadata.
+func beginNew(k *resource.Kind, draft Object) error {
+	if draft.GetResourceVersion() != "" {
+		return apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+	}
+	if !k.Namespaced {
+		draft.SetNamespace("")
+	}
+	draft.SetUID(uuid.NewUUID())
+	draft.SetCreationTimestamp(now())
+	draft.SetDeletionTimestamp(nil)
+	draft.SetDeletionGracePeriodSeconds(nil)
+	draft.SetSelfLink("")
+	return nil
+}
+
+// insert allocates, validates and writes obj once.
+func (s *State) insert(ctx context.Context, k *resource.Kind, obj Object, o CreateOptions) (Object, verdict, error) {
+	if err := s.allocate(k, obj, nil); err != nil {
+		return nil, failed, err
+	}
+	if k.Validate != nil {
+		if err := invalid(k, obj.GetName(), k.Validate(obj)); err != nil {
+			return nil, failed, err
+		}
+	}
+	w, err := s.table(k).encoded(nil, obj)
+	if err != nil {
+		return nil, failed, err
+	}
+	if o.DryRun {
+		if err := s.fresh(ctx); err != nil {
+			return nil, failed, err
+		}
+		if e, ok := s.lookup(k, obj.GetNamespace(), obj.GetName()); ok {
+			return nil, failed, alreadyExists(k, obj.GetName(), e)
+		}
+		return obj, written, nil
+	}
+	created, v, err := s.commit(ctx, w)
+	if v == raced {
+		e, _ := s.lookup(k, obj.GetNamespace(), obj.GetName())
+		return nil, failed, alreadyExists(k, obj.GetName(), e)
+	}
+	return created, v, err
+}
+
+// alreadyExists says that e is in the way; e is nil if it has gone since.
+func alreadyExists(k *resource.Kind, name string, e *Entry) error {
+	err := apierrors.NewAlreadyExists(k.GroupResource(), name)
+	if e != nil && e.Object().GetDeletionTimestamp() != nil {
+		err.ErrStatus.Message = fmt.Sprintf("object is being deleted: %s", err.ErrStatus.Message)
+	}
+	return err
+}

@@ -1,0 +1,187 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"wherry/orchestrator/resource"
+)
+
+// DeleteOptions qualify a Delete.
+type DeleteOptions struct {
+	DryRun        bool
+	User          string
+	Grace         *int64 // seconds
+	Preconditions *metav1.Preconditions
+	Propagation   *metav1.DeletionPropagation
+}
+
+// Delete deletes, or marks as being deleted when finalizers, propagation or grace hold
+// it back. It returns the last state and whether it is gone. Errors: NotFound, Conflict,
+// admission's.
+func (s *State) Delete(ctx context.Context, k *resource.Kind, namespace, name string, o DeleteOptions) (Object, bool, error) {
+	if err := s.fresh(ctx); err != nil {
+		return nil, false, err
+	}
+	for {
+		obj, gone, v, err := s.delete(ctx, k, namespace, name, o)
+		if v != raced {
+			return obj, gone, err
+		}
+	}
+}
+
+func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name string, o DeleteOptions) (_ Object, gone bool, _ verdict, _ error) {
+	e, ok := s.lookup(k, namespace, name)
+	if !ok {
+		return nil, false, failed, apierrors.NewNotFound(k.GroupResource(), name)
+	}
+	live := e.Object()
+	if err := checkPreconditions(k, live, o.Preconditions); err != nil {
+		return nil, false, failed, err
+	}
+	err := s.admit(ctx, Attributes{
+		Kind: k, Operation: OpDelete, Namespace: namespace, Name: name,
+		Old: live, DryRun: o.DryRun, User: o.User,
+	})
+	if err != nil {
+		return nil, false, failed, err
+	}
+	obj := clone(live)
+	gone = mark(k, obj, o)
+	w, err := s.table(k).encoded(e, obj)
+	switch {
+	case err != nil:
+		return nil, false, failed, err
+	case !gone && bytes.Equal(w.data, e.data):
+		return live, false, written, nil
+	case o.DryRun:
+		obj.SetResourceVersion(live.GetResourceVersion())
+		return obj, gone, written, nil
+	case gone:
+		w.obj, w.data = nil, nil
+	}
+	last, v, err := s.commit(ctx, w)
+	return last, gone, v, err
+}
+
+// mark does to obj what asking for its deletion does, and says whether nothing holds it
+// back any more. If obj is left as it was, and not gone, its deletion is under way.
+func mark(k *resource.Kind, obj Object, o DeleteOptions) (gone bool) {
+	if ns, ok := obj.(*corev1.Namespace); ok {
+		if ns.DeletionTimestamp == nil {
+			terminate(ns, k, o)
+			return false
+		}
+		if len(ns.Spec.Finalizers) > 0 {
+			return false
+		}
+	}
+	wait, pending := grace(k, obj, o.Grace)
+	if pending {
+		return false
+	}
+	obj.SetFinalizers(propagate(k, obj.GetFinalizers(), o.Propagation))
+	if wait > 0 {
+		return false
+	}
+	if len(obj.GetFinalizers()) == 0 {
+		return true
+	}
+	markDeleting(obj, 0)
+	return false
+}
+
+// terminate is the first deletion of a namespace: the namespace controller does the rest.
+func terminate(ns *corev1.Namespace, k *resource.Kind, o DeleteOptions) {
+	t := now()
+	ns.DeletionTimestamp = &t
+	ns.Status.Phase = corev1.NamespaceTerminating
+	ns.Finalizers = propagate(k, ns.Finalizers, o.Propagation)
+}
+
+// grace marks obj as being deleted if its kind waits, and says how long; pending
+// means that an earlier deletion stands and nothing changes.
+func grace(k *resource.Kind, obj Object, asked *int64) (wait int64, pending bool) {
+	if k.Grace == nil {
+		return 0, false
+	}
+	if asked != nil && *asked < 0 {
+		second := int64(1)
+		asked = &second
+	}
+	if at := obj.GetDeletionTimestamp(); at != nil {
+		given := obj.GetDeletionGracePeriodSeconds()
+		switch {
+		case given == nil:
+			return 0, false
+		case asked == nil || *asked >= *given:
+			return *given, true
+		}
+		earlier := metav1.NewTime(at.Add(time.Duration(*asked-*given) * time.Second))
+		obj.SetDeletionTimestamp(&earlier)
+		obj.SetDeletionGracePeriodSeconds(asked)
+		return *asked, false
+	}
+	if wait = k.Grace(obj, asked); wait > 0 {
+		markDeleting(obj, wait)
+	}
+	return wait, false
+}
+
+// markDeleting sets the deletion to seconds from now, unless it is due before.
+func markDeleting(obj Object, seconds int64) {
+	at := metav1.NewTime(now().Add(time.Duration(seconds) * time.Second))
+	before := obj.GetDeletionTimestamp()
+	if before == nil && obj.GetGeneration() > 0 {
+		obj.SetGeneration(obj.GetGeneration() + 1)
+	}
+	if before == nil || before.After(at.Time) {
+		obj.SetDeletionTimestamp(&at)
+	}
+	obj.SetDeletionGracePeriodSeconds(&seconds)
+}
+
+// propagate adds or removes the finalizers by which the garbage collector knows what to
+// do with dependents: what was asked for, else what the object says already, else the
+// kind's default.
+func propagate(k *resource.Kind, finalizers []string, asked *metav1.DeletionPropagation) []string {
+	policy := k.DefaultPropagation
+	switch {
+	case asked != nil:
+		policy = *asked
+	case slices.Contains(finalizers, metav1.FinalizerOrphanDependents):
+		policy = metav1.DeletePropagationOrphan
+	case slices.Contains(finalizers, metav1.FinalizerDeleteDependents):
+		policy = metav1.DeletePropagationForeground
+	}
+	wanted := map[metav1.DeletionPropagation]string{
+		metav1.DeletePropagationOrphan:     metav1.FinalizerOrphanDependents,
+		metav1.DeletePropagationForeground: metav1.FinalizerDeleteDependents,
+	}[policy]
+	kept := slices.DeleteFunc(slices.Clone(finalizers), func(f string) bool {
+		return f != wanted && (f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents)
+	})
+	if wanted != "" && !slices.Contains(kept, wanted) {
+		kept = append(kept, wanted)
+	}
+	return kept
+}
+
+// released says that an update to obj took away the last that held back live's deletion.
+func released(k *resource.Kind, obj, live Object) bool {
+	if live.GetDeletionTimestamp() == nil || len(obj.GetFinalizers()) > 0 {
+		return false
+	}
+	if ns, ok := obj.(*corev1.Namespace); ok && len(ns.Spec.Finalizers) > 0 {
+		return false
+	}
+	g := live.GetDeletionGracePeriodSeconds()
+	return g == nil || *g == 0
+}
