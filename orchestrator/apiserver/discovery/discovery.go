@@ -1,0 +1,123 @@
+// Package discovery tells clients what the API serves: in one document for all groups, as newer
+// clients ask (apidiscovery.k8s.io/v2), and in one document per group and version.
+//
+// The documents are made once, from the registry and from what the apiserver serves beyond
+// it, and are sent as JSON, YAML or Kubernetes protobuf.
+package discovery
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"wherry/orchestrator/resource"
+)
+
+// Resource is something that is served and is no kind of the registry: an action on an object
+// (pods/log), or something that is not stored (selfsubjectreviews).
+type Resource struct {
+	schema.GroupVersionResource
+	// Subresource is "" for a resource of its own.
+	Subresource string
+	// Kind is what is sent and answered.
+	Kind schema.GroupVersionKind
+	// Singular and Namespaced matter for a resource of its own.
+	Singular   string
+	Namespaced bool
+	Verbs      []string
+}
+
+// Handler answers /api, /api/v1, /apis, /apis/GROUP and /apis/GROUP/VERSION, each with or without a slash
+// at the end, and nothing else.
+type Handler struct {
+	plain      map[string]*document // by path
+	aggregated map[string]*document // /api and /apis
+}
+
+// New makes the documents. Errors: an extra subresource of a resource that is not served.
+func New(kinds *resource.Registry, extra ...Resource) (*Handler, error) {
+	groups, err := collect(kinds, extra)
+	if err != nil {
+		return nil, err
+	}
+	h := &Handler{plain: map[string]*document{}, aggregated: map[string]*document{}}
+	list := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}, Groups: []metav1.APIGroup{}}
+	for _, g := range groups {
+		base := "/apis/" + g.name
+		if g.name == "" {
+			base = "/api"
+		} else {
+			list.Groups = append(list.Groups, g.apiGroup())
+			group := g.apiGroup()
+			group.TypeMeta = metav1.TypeMeta{Kind: "APIGroup", APIVersion: "v1"}
+			h.plain[base] = newDocument(&group)
+		}
+		for _, v := range g.versions {
+			h.plain[base+"/"+v.name] = newDocument(v.apiResourceList(g.name))
+		}
+	}
+	h.plain["/apis"] = newDocument(list)
+	h.aggregated["/api"] = newDocument(discoveryList(groups, true))
+	h.aggregated["/apis"] = newDocument(discoveryList(groups, false))
+	for path, d := range h.documents() {
+		if err := d.encode(); err != nil {
+			return nil, fmt.Errorf("discovery: %s: %w", path, err)
+		}
+	}
+	return h, nil
+}
+
+func (h *Handler) documents() map[string]*document {
+	all := map[string]*document{}
+	for path, d := range h.plain {
+		all[path] = d
+	}
+	for path, d := range h.aggregated {
+		all[path+" (aggregated)"] = d
+	}
+	return all
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	choice, ok := negotiate(r.Header.Get("Accept"), h.aggregated[path] != nil)
+	switch {
+	case path == "/api" && !choice.aggregated:
+		d := newDocument(legacyVersions(r.Host))
+		if err := d.encode(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		d.write(w, choice, ok)
+	case choice.aggregated:
+		h.writeCached(w, r, h.aggregated[path], choice)
+	case h.plain[path] != nil:
+		h.plain[path].write(w, choice, ok)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// writeCached spares a client that has the document already.
+func (h *Handler) writeCached(w http.ResponseWriter, r *http.Request, d *document, c choice) {
+	w.Header().Set("ETag", d.etag)
+	w.Header().Set("Vary", "Accept")
+	w.Header().Set("Cache-Control", "public")
+	if r.Header.Get("If-None-Match") == d.etag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	d.write(w, c, true)
+}
+
+// legacyVersions is /api: the versions of the core group, and where the server is.
+func legacyVersions(host string) *metav1.APIVersions {
+	return &metav1.APIVersions{
+		TypeMeta:                   metav1.TypeMeta{Kind: "APIVersions"},
+		Versions:                   []string{"v1"},
+		ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: host}},
+	}
+}
