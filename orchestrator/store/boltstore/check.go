@@ -134,25 +134,28 @@ func beyondRepair(cause error) error {
 }
 
 // revert writes a copy of the file without the newest description and checks it in full.
-func revert(f *os.File, path string, newest metaPage) (name string, err error) {
-	name = path + ".repair"
-	if err := copyFile(f, name); err != nil {
-		return "", err
+func revert(f *os.File, path string, newest metaPage) (string, error) {
+	name := path + ".repair"
+	err := copyFile(f, name)
+	if err == nil {
+		err = invalidate(name, newest)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(name))
-		}
-	}()
-	if err := erase(name, newest); err != nil {
-		return "", err
+	if err == nil {
+		err = checkFile(name)
 	}
-	copied, err := readFile(name, Options{LockTimeout: time.Second})
 	if err != nil {
-		return "", err
+		return "", errors.Join(err, os.Remove(name))
 	}
-	err = guarded(func() error { return copied.db.View(checkAll) })
-	return name, errors.Join(err, copied.db.Close())
+	return name, nil
+}
+
+func checkFile(name string) error {
+	f, err := readFile(name, Options{LockTimeout: time.Second})
+	if err != nil {
+		return err
+	}
+	err = guarded(func() error { return f.db.View(checkAll) })
+	return errors.Join(err, f.db.Close())
 }
 
 // checkAll reads every page and every record.
@@ -172,12 +175,13 @@ func checkAll(tx *bbolt.Tx) error {
 	})
 }
 
-func erase(name string, m metaPage) error {
+// invalidate spoils the checksum of a description.
+func invalidate(name string, m metaPage) error {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(make([]byte, m.pageSize), m.offset)
+	_, err = f.WriteAt(make([]byte, 8), m.offset+metaHeader+metaSize-8)
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
