@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -74,14 +73,9 @@ func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name st
 // mark does to obj what asking for its deletion does, and says whether nothing holds it
 // back any more. If obj is left as it was, and not gone, its deletion is under way.
 func mark(k *resource.Kind, obj Object, o DeleteOptions) (gone bool) {
-	if ns, ok := obj.(*corev1.Namespace); ok {
-		if ns.DeletionTimestamp == nil {
-			terminate(ns, k, o)
-			return false
-		}
-		if len(ns.Spec.Finalizers) > 0 {
-			return false
-		}
+	held := k.Holds != nil && k.Holds(obj)
+	if held && obj.GetDeletionTimestamp() != nil {
+		return false
 	}
 	wait, pending := grace(k, obj, o.Grace)
 	if pending {
@@ -91,19 +85,11 @@ func mark(k *resource.Kind, obj Object, o DeleteOptions) (gone bool) {
 	if wait > 0 {
 		return false
 	}
-	if len(obj.GetFinalizers()) == 0 {
+	if len(obj.GetFinalizers()) == 0 && !held {
 		return true
 	}
-	markDeleting(obj, 0)
+	markDeleting(k, obj, 0)
 	return false
-}
-
-// terminate is the first deletion of a namespace: the namespace controller does the rest.
-func terminate(ns *corev1.Namespace, k *resource.Kind, o DeleteOptions) {
-	t := now()
-	ns.DeletionTimestamp = &t
-	ns.Status.Phase = corev1.NamespaceTerminating
-	ns.Finalizers = propagate(k, ns.Finalizers, o.Propagation)
 }
 
 // grace marks obj as being deleted if its kind waits, and says how long; pending
@@ -130,13 +116,13 @@ func grace(k *resource.Kind, obj Object, asked *int64) (wait int64, pending bool
 		return *asked, false
 	}
 	if wait = k.Grace(obj, asked); wait > 0 {
-		markDeleting(obj, wait)
+		markDeleting(k, obj, wait)
 	}
 	return wait, false
 }
 
 // markDeleting sets the deletion to seconds from now, unless it is due before.
-func markDeleting(obj Object, seconds int64) {
+func markDeleting(k *resource.Kind, obj Object, seconds int64) {
 	at := metav1.NewTime(now().Add(time.Duration(seconds) * time.Second))
 	before := obj.GetDeletionTimestamp()
 	if before == nil && obj.GetGeneration() > 0 {
@@ -146,6 +132,9 @@ func markDeleting(obj Object, seconds int64) {
 		obj.SetDeletionTimestamp(&at)
 	}
 	obj.SetDeletionGracePeriodSeconds(&seconds)
+	if k.Deleting != nil {
+		k.Deleting(obj)
+	}
 }
 
 // propagate adds or removes the finalizers by which the garbage collector knows what to
@@ -179,7 +168,7 @@ func released(k *resource.Kind, obj, live Object) bool {
 	if live.GetDeletionTimestamp() == nil || len(obj.GetFinalizers()) > 0 {
 		return false
 	}
-	if ns, ok := obj.(*corev1.Namespace); ok && len(ns.Spec.Finalizers) > 0 {
+	if k.Holds != nil && k.Holds(obj) {
 		return false
 	}
 	g := live.GetDeletionGracePeriodSeconds()
