@@ -1,0 +1,172 @@
+package wasip1
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// guests builds the programs under testdata and compiles what a test asks for, each once.
+type guests struct {
+	dir   string
+	cache wazero.CompilationCache
+	build func() error
+}
+
+var built guests
+
+func TestMain(m *testing.M) {
+	code, err := testMain(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func testMain(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "wasip1")
+	if err != nil {
+		return 0, err
+	}
+	built = guests{dir: dir, cache: wazero.NewCompilationCache()}
+	built.build = sync.OnceValue(built.goBuild)
+	code := m.Run()
+	return code, errors.Join(built.cache.Close(context.Background()), os.RemoveAll(dir))
+}
+
+func (g *guests) goBuild() error {
+	mains, err := filepath.Glob("testdata/*/main.go") // wildcards of the go command pass over testdata
+	if err != nil {
+		return err
+	}
+	args := []string{"build", "-ldflags=-s -w", "-o", g.dir + string(filepath.Separator)}
+	for _, main := range mains {
+		args = append(args, "./"+filepath.ToSlash(filepath.Dir(main)))
+	}
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build guests: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// module returns the bytes of a guest.
+func (g *guests) module(t testing.TB, name string) []byte {
+	t.Helper()
+	if err := g.build(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(g.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// running is a guest that was started.
+type running struct {
+	sys    *System
+	out    *lockedBuffer
+	cancel context.CancelFunc
+	done   chan struct{}
+	code   uint32
+	err    error
+}
+
+// start runs a guest. What is missing in c is filled in; the guest is gone when the test ends.
+func start(t testing.TB, name string, c Config) *running {
+	t.Helper()
+	module := built.module(t, name)
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{out: &lockedBuffer{}, cancel: cancel, done: make(chan struct{})}
+	c.Args = append([]string{name}, c.Args...)
+	if c.Stdout == nil {
+		c.Stdout, c.Stderr = r.out, r.out
+	}
+	s, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.sys = s
+	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCompilationCache(built.cache))
+	if err := Instantiate(ctx, rt); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := rt.CompileModule(experimental.WithCompilationWorkers(ctx, 2), module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(r.done)
+		_, r.err = rt.InstantiateModule(With(ctx, s), compiled, wazero.NewModuleConfig().WithName(name))
+		var exit *sys.ExitError
+		if errors.As(r.err, &exit) {
+			r.code, r.err = exit.ExitCode(), nil
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-r.done
+		if err := errors.Join(s.Close(), rt.Close(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// wait returns the exit code and the output.
+func (r *running) wait(t testing.TB) (uint32, string) {
+	t.Helper()
+	<-r.done
+	if r.err != nil {
+		t.Fatalf("guest: %v\n%s", r.err, r.out)
+	}
+	return r.code, r.out.String()
+}
+
+// lockedBuffer is a bytes.Buffer that another goroutine may read.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	cond *sync.Cond
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cond != nil {
+		b.cond.Broadcast()
+	}
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// waitFor returns when the output contains text.
+func (b *lockedBuffer) waitFor(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cond == nil {
+		b.cond = sync.NewCond(&b.mu)
+	}
+	for !strings.Contains(b.buf.String(), text) {
+		b.cond.Wait()
+	}
+}
