@@ -3,15 +3,12 @@ package apiserver
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"wherry/orchestrator/apiserver/media"
 	"wherry/orchestrator/resource"
-	"wherry/orchestrator/state"
-	"wherry/orchestrator/store"
 )
 
 // item is an object that can be shown in any form. *state.Entry is one, and keeps what it
@@ -55,39 +52,4 @@ func must(b []byte, err error) []byte {
 		panic(fmt.Errorf("encoding an object: %w", err))
 	}
 	return b
-}
-
-// tombs keeps the newest deleted objects as they are shown to watchers, with the
-// resourceVersion of their deletion, so that each is encoded once for all.
-type tombs struct {
-	mu   sync.Mutex
-	ring [64]tomb
-	next int
-}
-
-type tomb struct {
-	entry *state.Entry
-	at    store.Revision
-	item  *made
-}
-
-// deleted is the last state of an object with the revision of its deletion.
-func (s *Server) deleted(kind *resource.Kind, entry *state.Entry, at store.Revision) item {
-	if entry.Revision() == at {
-		return entry
-	}
-	t := &s.tombs
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, known := range t.ring {
-		if known.entry == entry && known.at == at {
-			return known.item
-		}
-	}
-	obj := typed(entry.Object(), kind.GroupVersionKind)
-	obj.SetResourceVersion(strconv.FormatUint(at, 10))
-	it := s.item(kind, obj)
-	t.ring[t.next] = tomb{entry, at, it}
-	t.next = (t.next + 1) % len(t.ring)
-	return it
 }

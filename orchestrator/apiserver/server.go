@@ -46,7 +46,6 @@ type Server struct {
 	codec   *codec
 	managed *managers
 	metrics *metrics
-	tombs   tombs
 	log     *slog.Logger
 	handler http.Handler
 	virtual map[string]virtual

@@ -152,12 +152,9 @@ func (w *watcher) drain(ctx context.Context) error {
 }
 
 func (w *watcher) event(e state.Event) error {
-	switch e.Type {
-	case state.Bookmark:
+	if e.Type == state.Bookmark {
 		w.seen = e.Revision
 		return w.initialEnd()
-	case state.Deleted:
-		return w.send(e.Type, w.c.s.deleted(w.c.kind, e.Entry, e.Revision))
 	}
 	return w.send(e.Type, e.Entry)
 }
