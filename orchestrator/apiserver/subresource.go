@@ -3,6 +3,7 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -44,7 +45,7 @@ func (c *call) findSubresource() (handler, bool, error) {
 		doors = scaleDoors
 	}
 	handle, ok := doors[c.at.verb]
-	if !ok {
+	if !ok || sub.Verbs != nil && !slices.Contains(sub.Verbs, c.at.verb) {
 		return nil, false, methodNotAllowed()
 	}
 	return handle, false, nil
