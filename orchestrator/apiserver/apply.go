@@ -20,17 +20,24 @@ func (c *call) apply(p *patch, o metav1.PatchOptions) error {
 		return err
 	}
 	force := o.Force != nil && *o.Force
-	merge := func(live resource.Object) (resource.Object, error) {
+	done, err := c.edit(state.UpdateOptions{DryRun: len(o.DryRun) > 0, Create: c.at.subresource == ""}, func(live resource.Object) (resource.Object, error) {
+		created := live == nil
+		if created {
+			live = c.kind.New()
+		}
 		obj, err := c.s.managed.apply(c.kind, c.at.subresource, typed(live, c.kind.GroupVersionKind), wanted.DeepCopy(), o.FieldManager, force)
 		if err != nil {
 			return nil, err
+		}
+		if uid := obj.GetUID(); created && uid != "" {
+			return nil, apierrors.NewConflict(c.kind.GroupResource(), c.at.name, fmt.Errorf(
+				"uid mismatch: the provided object specified uid %s, and no existing object was found", uid))
 		}
 		if err := c.place(obj); err != nil {
 			return nil, err
 		}
 		return obj, c.named(obj)
-	}
-	done, err := c.applied(merge, len(o.DryRun) > 0)
+	})
 	if err != nil {
 		return err
 	}
@@ -54,41 +61,4 @@ func (p *patch) configuration() (*unstructured.Unstructured, error) {
 		p.warnings = append(p.warnings, err.Error())
 	}
 	return wanted, nil
-}
-
-// applied merges into the live object, or into an empty one that is then created. Another
-// writer may create or delete it between the two attempts; then they are made again.
-func (c *call) applied(merge func(resource.Object) (resource.Object, error), dryRun bool) (change, error) {
-	const attempts = 5
-	var err error
-	for range attempts {
-		var done change
-		done, err = c.change(dryRun, nil, func(live resource.Object) (resource.Object, error) {
-			if live == nil {
-				return nil, apierrors.NewNotFound(c.kind.GroupResource(), c.at.name)
-			}
-			return merge(live)
-		})
-		if !apierrors.IsNotFound(err) || c.at.subresource != "" {
-			return done, err
-		}
-		done, err = c.applyNew(merge, dryRun)
-		if !apierrors.IsAlreadyExists(err) {
-			return done, err
-		}
-	}
-	return change{}, err
-}
-
-func (c *call) applyNew(merge func(resource.Object) (resource.Object, error), dryRun bool) (change, error) {
-	obj, err := merge(c.kind.New())
-	if err != nil {
-		return change{}, err
-	}
-	if uid := obj.GetUID(); uid != "" {
-		return change{}, apierrors.NewConflict(c.kind.GroupResource(), c.at.name, fmt.Errorf(
-			"uid mismatch: the provided object specified uid %s, and no existing object was found", uid))
-	}
-	stored, err := c.s.state.Create(c.ctx(), c.kind, obj, state.CreateOptions{DryRun: dryRun, User: c.user.Name})
-	return change{stored: stored, created: true}, err
 }

@@ -18,6 +18,7 @@ import (
 
 	"wherry/orchestrator/apiserver/media"
 	"wherry/orchestrator/resource"
+	"wherry/orchestrator/state"
 )
 
 // maxPatchOperations bounds a JSON patch.
@@ -45,8 +46,8 @@ func (c *call) patch() error {
 		return c.apply(p, o)
 	}
 	manager := c.manager(o.FieldManager)
-	done, err := c.change(len(o.DryRun) > 0, nil, func(live resource.Object) (resource.Object, error) {
-		if live == nil {
+	done, err := c.edit(state.UpdateOptions{DryRun: len(o.DryRun) > 0}, func(live resource.Object) (resource.Object, error) {
+		if live == nil { // a kind that PUT creates
 			return nil, apierrors.NewNotFound(c.kind.GroupResource(), c.at.name)
 		}
 		obj, err := c.patched(p, live)

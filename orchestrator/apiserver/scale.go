@@ -14,6 +14,7 @@ import (
 
 	"wherry/orchestrator/apiserver/media"
 	"wherry/orchestrator/resource"
+	"wherry/orchestrator/state"
 )
 
 var scaleKind = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
@@ -108,10 +109,7 @@ func (p *patch) scale(s *Server, live *autoscalingv1.Scale) (*autoscalingv1.Scal
 // rescale writes the replicas that edit wants. The owner of the field becomes who scales.
 func (c *call) rescale(dryRun bool, asked string, edit func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) error {
 	manager := c.manager(asked)
-	done, err := c.change(dryRun, nil, func(live resource.Object) (resource.Object, error) {
-		if live == nil {
-			return nil, apierrors.NewNotFound(c.kind.GroupResource(), c.at.name)
-		}
+	done, err := c.edit(state.UpdateOptions{DryRun: dryRun}, func(live resource.Object) (resource.Object, error) {
 		wanted, err := edit(c.scaleOf(live))
 		if err != nil {
 			return nil, err
@@ -160,10 +158,7 @@ func (c *call) applyScale(p *patch, o metav1.PatchOptions) error {
 		return err
 	}
 	force := o.Force != nil && *o.Force
-	done, err := c.change(len(o.DryRun) > 0, nil, func(live resource.Object) (resource.Object, error) {
-		if live == nil {
-			return nil, apierrors.NewNotFound(c.kind.GroupResource(), c.at.name)
-		}
+	done, err := c.edit(state.UpdateOptions{DryRun: len(o.DryRun) > 0}, func(live resource.Object) (resource.Object, error) {
 		return c.s.managed.apply(c.kind, c.at.subresource, typed(live, c.kind.GroupVersionKind), object.DeepCopy(), o.FieldManager, force)
 	})
 	if err != nil {

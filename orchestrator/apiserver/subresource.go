@@ -12,16 +12,20 @@ import (
 	"wherry/orchestrator/state"
 )
 
-// actions are the subresources that do something instead of showing the object.
+// action is a subresource that does something instead of showing the object.
 type action struct {
-	long bool // it streams
-	does map[string]handler
+	long  bool // it streams
+	doors map[string]handler
 }
 
-// subresourceActions by "group/plural/subresource".
-var subresourceActions = map[string]action{
-	"/pods/binding":  {does: map[string]handler{"create": (*call).binding}},
-	"/pods/eviction": {does: map[string]handler{"create": (*call).eviction}},
+// actions by "group/plural/subresource".
+var actions = map[string]action{
+	"/pods/attach":      {long: true, doors: map[string]handler{"get": (*call).refuseExec, "create": (*call).refuseExec}},
+	"/pods/binding":     {doors: map[string]handler{"create": (*call).binding}},
+	"/pods/eviction":    {doors: map[string]handler{"create": (*call).eviction}},
+	"/pods/exec":        {long: true, doors: map[string]handler{"get": (*call).refuseExec, "create": (*call).refuseExec}},
+	"/pods/log":         {long: true, doors: map[string]handler{"get": (*call).log}},
+	"/pods/portforward": {long: true, doors: map[string]handler{"get": (*call).forward, "create": (*call).forward}},
 }
 
 // findSubresource chooses what answers a call for a subresource.
@@ -29,8 +33,8 @@ func (c *call) findSubresource() (handler, bool, error) {
 	if c.at.name == "" {
 		return nil, false, noResource()
 	}
-	if a, ok := subresourceActions[c.kind.Group+"/"+c.kind.Plural+"/"+c.at.subresource]; ok {
-		handle, ok := a.does[c.at.verb]
+	if a, ok := actions[c.kind.Group+"/"+c.kind.Plural+"/"+c.at.subresource]; ok {
+		handle, ok := a.doors[c.at.verb]
 		if !ok {
 			return nil, false, methodNotAllowed()
 		}

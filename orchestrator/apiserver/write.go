@@ -22,7 +22,6 @@ func (c *call) create() error {
 	if err != nil {
 		return err
 	}
-	wipe(obj)
 	obj = c.s.managed.update(c.kind, "", c.kind.New(), obj, c.manager(o.FieldManager))
 	stored, err := c.s.state.Create(c.ctx(), c.kind, obj, state.CreateOptions{DryRun: len(o.DryRun) > 0, User: c.user.Name})
 	if err != nil {
@@ -49,15 +48,6 @@ func (c *call) received(validation string) (resource.Object, error) {
 	c.dedupOwners(d.object)
 	c.s.codec.scheme.Default(d.object)
 	return d.object, nil
-}
-
-// wipe clears what only the server sets.
-func wipe(obj metav1.Object) {
-	obj.SetDeletionTimestamp(nil)
-	obj.SetDeletionGracePeriodSeconds(nil)
-	obj.SetSelfLink("")
-	obj.SetUID("")
-	obj.SetCreationTimestamp(metav1.Time{})
 }
 
 // dedupOwners drops owner references that are there twice, and says so.
@@ -111,10 +101,9 @@ func (c *call) update() error {
 		return err
 	}
 	manager := c.manager(o.FieldManager)
-	done, err := c.change(len(o.DryRun) > 0, preconditions(obj), func(live resource.Object) (resource.Object, error) {
+	done, err := c.edit(state.UpdateOptions{DryRun: len(o.DryRun) > 0}, func(live resource.Object) (resource.Object, error) {
 		fresh := obj.DeepCopyObject().(resource.Object)
 		if live == nil {
-			wipe(fresh)
 			live = c.kind.New()
 		}
 		return c.s.managed.update(c.kind, c.at.subresource, live, fresh, manager), nil
@@ -125,31 +114,23 @@ func (c *call) update() error {
 	return c.changed(done)
 }
 
-// preconditions holds a write to the uid that the client knows.
-func preconditions(obj metav1.Object) *metav1.Preconditions {
-	uid := obj.GetUID()
-	if uid == "" {
-		return nil
-	}
-	return &metav1.Preconditions{UID: &uid}
-}
-
 // change is the outcome of a write.
 type change struct {
 	stored, old resource.Object // old is nil if the object was created
 	created     bool
 }
 
-// change writes through the call's door. change is given nil where there is no object yet.
-func (c *call) change(dryRun bool, pre *metav1.Preconditions, edit func(live resource.Object) (resource.Object, error)) (change, error) {
+// edit writes through the call's door. change is given nil where there is no object yet, if o or the kind
+// let it create one.
+func (c *call) edit(o state.UpdateOptions, edit func(live resource.Object) (resource.Object, error)) (change, error) {
 	var done change
 	var err error
+	o.User, o.Subresource = c.user.Name, c.at.subresource
 	done.stored, done.created, err = c.s.state.Update(c.ctx(), c.kind, c.namespace(), c.at.name,
 		func(live state.Object) (state.Object, error) {
 			done.old = live
 			return edit(live)
-		},
-		state.UpdateOptions{DryRun: dryRun, User: c.user.Name, Subresource: c.at.subresource, Preconditions: pre})
+		}, o)
 	return done, err
 }
 

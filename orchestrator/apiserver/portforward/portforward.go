@@ -66,7 +66,7 @@ func Serve(ctx context.Context, w http.ResponseWriter, r *http.Request, name str
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	defer s.cancel()
 	conn, err := s.upgrade(w, r)
-	if err != nil {
+	if err != nil || conn == nil {
 		return err
 	}
 	s.conn = conn
@@ -108,6 +108,7 @@ type pair struct {
 	expiry      *time.Timer
 }
 
+// upgrade returns nil and no error if the client has been told already why not.
 func (s *session) upgrade(w http.ResponseWriter, r *http.Request) (httpstream.Connection, error) {
 	if isWebSocket(r) {
 		return s.tunnel(w, r)
@@ -119,9 +120,6 @@ func (s *session) upgrade(w http.ResponseWriter, r *http.Request) (httpstream.Co
 		return nil, fmt.Errorf("%w: %w", ErrUpgrade, err)
 	}
 	conn := spdy.NewResponseUpgraderWithPings(pingPeriod).UpgradeResponse(hijackable{w}, r, s.opened)
-	if conn == nil {
-		return nil, http.ErrAbortHandler // the upgrader has answered
-	}
 	return conn, nil
 }
 
@@ -137,12 +135,12 @@ func (s *session) tunnel(w http.ResponseWriter, r *http.Request) (httpstream.Con
 	socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Tunnel}, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		s.log.Debug("a WebSocket was not accepted", "error", err)
-		return nil, http.ErrAbortHandler // Accept has answered
+		return nil, nil
 	}
 	conn, err := spdy.NewServerConnectionWithPings(websocket.NetConn(s.ctx, socket, websocket.MessageBinary), s.opened, pingPeriod)
 	if err != nil {
 		s.log.Debug("SPDY in a WebSocket", "error", err)
-		return nil, http.ErrAbortHandler
+		return nil, nil
 	}
 	return conn, nil
 }
