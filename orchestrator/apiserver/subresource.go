@@ -8,24 +8,47 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wherry/orchestrator/state"
 )
 
 // action is a subresource that does something instead of showing the object.
 type action struct {
-	long  bool // it streams
-	doors map[string]handler
+	of    schema.GroupVersionResource
+	name  string
+	kind  schema.GroupVersionKind // what is sent, or asked by the query
+	long  bool                    // it streams
+	doors map[string]handler      // by verb
 }
 
-// actions by "group/plural/subresource".
-var actions = map[string]action{
-	"/pods/attach":      {long: true, doors: map[string]handler{"get": (*call).refuseExec, "create": (*call).refuseExec}},
-	"/pods/binding":     {doors: map[string]handler{"create": (*call).binding}},
-	"/pods/eviction":    {doors: map[string]handler{"create": (*call).eviction}},
-	"/pods/exec":        {long: true, doors: map[string]handler{"get": (*call).refuseExec, "create": (*call).refuseExec}},
-	"/pods/log":         {long: true, doors: map[string]handler{"get": (*call).log}},
-	"/pods/portforward": {long: true, doors: map[string]handler{"get": (*call).forward, "create": (*call).forward}},
+var (
+	pods    = corev1.SchemeGroupVersion.WithResource("pods")
+	actions = []action{
+		{of: pods, name: "attach", kind: corev1.SchemeGroupVersion.WithKind("PodAttachOptions"), long: true, doors: streaming((*call).refuseExec)},
+		{of: pods, name: "binding", kind: bindingKind, doors: map[string]handler{"create": (*call).binding}},
+		{of: pods, name: "eviction", kind: evictionKind, doors: map[string]handler{"create": (*call).eviction}},
+		{of: pods, name: "exec", kind: corev1.SchemeGroupVersion.WithKind("PodExecOptions"), long: true, doors: streaming((*call).refuseExec)},
+		{of: pods, name: "log", kind: corev1.SchemeGroupVersion.WithKind("Pod"), long: true, doors: map[string]handler{"get": (*call).log}},
+		{of: pods, name: "portforward", kind: corev1.SchemeGroupVersion.WithKind("PodPortForwardOptions"), long: true, doors: streaming((*call).forward)},
+	}
+	bindingKind  = corev1.SchemeGroupVersion.WithKind("Binding")
+	evictionKind = policyv1.SchemeGroupVersion.WithKind("Eviction")
+)
+
+// streaming are the doors of a subresource that upgrades the connection: a WebSocket comes
+// with GET, SPDY with POST.
+func streaming(h handler) map[string]handler {
+	return map[string]handler{"get": h, "create": h}
+}
+
+func findAction(of schema.GroupVersionResource, name string) (action, bool) {
+	for _, a := range actions {
+		if a.of == of && a.name == name {
+			return a, true
+		}
+	}
+	return action{}, false
 }
 
 // findSubresource chooses what answers a call for a subresource.
@@ -33,7 +56,7 @@ func (c *call) findSubresource() (handler, bool, error) {
 	if c.at.name == "" {
 		return nil, false, noResource()
 	}
-	if a, ok := actions[c.kind.Group+"/"+c.kind.Plural+"/"+c.at.subresource]; ok {
+	if a, ok := findAction(c.kind.GroupVersionResource(), c.at.subresource); ok {
 		handle, ok := a.doors[c.at.verb]
 		if !ok {
 			return nil, false, methodNotAllowed()
@@ -58,7 +81,7 @@ func (c *call) findSubresource() (handler, bool, error) {
 // binding puts a pod on a node: POST pods/NAME/binding.
 func (c *call) binding() error {
 	b := &corev1.Binding{}
-	dryRun, err := c.posted(corev1.SchemeGroupVersion.WithKind("Binding"), b)
+	dryRun, err := c.posted(bindingKind, b)
 	if err != nil {
 		return err
 	}
@@ -72,7 +95,7 @@ func (c *call) binding() error {
 // bindings is the older door: POST bindings, the name in the body.
 func (c *call) bindings() error {
 	b := &corev1.Binding{}
-	dryRun, err := c.posted(corev1.SchemeGroupVersion.WithKind("Binding"), b)
+	dryRun, err := c.posted(bindingKind, b)
 	if err != nil {
 		return err
 	}
@@ -100,7 +123,7 @@ func (c *call) bind(b *corev1.Binding, dryRun bool) error {
 // eviction deletes a pod as its disruption budgets allow. There are no budgets yet.
 func (c *call) eviction() error {
 	e := &policyv1.Eviction{}
-	dryRun, err := c.posted(policyv1.SchemeGroupVersion.WithKind("Eviction"), e)
+	dryRun, err := c.posted(evictionKind, e)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"net/http"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -17,22 +18,30 @@ import (
 // virtual is a resource that is not stored: it can only be created, and answers.
 type virtual struct {
 	gvr        schema.GroupVersionResource
+	kind       schema.GroupVersionKind
+	singular   string
 	namespaced bool
 	create     handler
 }
 
+var (
+	reviewKind       = authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview")
+	accessReviewKind = authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview")
+	rulesReviewKind  = authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectRulesReview")
+)
+
 func virtuals() map[string]virtual {
-	all := []virtual{
-		{gvr: authenticationv1.SchemeGroupVersion.WithResource("selfsubjectreviews"), create: (*call).selfSubjectReview},
-		{gvr: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectaccessreviews"), create: (*call).selfSubjectAccessReview},
-		{gvr: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectrulesreviews"), create: (*call).selfSubjectRulesReview},
-		{gvr: schema.GroupVersionResource{Version: "v1", Resource: "bindings"}, namespaced: true, create: (*call).bindings},
+	all := map[string]virtual{}
+	add := func(kind schema.GroupVersionKind, namespaced bool, create handler) {
+		singular := strings.ToLower(kind.Kind)
+		v := virtual{gvr: kind.GroupVersion().WithResource(singular + "s"), kind: kind, singular: singular, namespaced: namespaced, create: create}
+		all[v.gvr.String()] = v
 	}
-	byName := map[string]virtual{}
-	for _, v := range all {
-		byName[v.gvr.String()] = v
-	}
-	return byName
+	add(reviewKind, false, (*call).selfSubjectReview)
+	add(accessReviewKind, false, (*call).selfSubjectAccessReview)
+	add(rulesReviewKind, false, (*call).selfSubjectRulesReview)
+	add(bindingKind, true, (*call).bindings)
+	return all
 }
 
 func (v virtual) find(at target) (handler, bool, error) {
@@ -66,8 +75,8 @@ func (c *call) posted(gvk schema.GroupVersionKind, into runtime.Object) (dryRun 
 
 // selfSubjectReview says who the caller is (kubectl auth whoami).
 func (c *call) selfSubjectReview() error {
-	review, gvk := &authenticationv1.SelfSubjectReview{}, authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview")
-	if _, err := c.posted(gvk, review); err != nil {
+	review := &authenticationv1.SelfSubjectReview{}
+	if _, err := c.posted(reviewKind, review); err != nil {
 		return err
 	}
 	info := authenticationv1.UserInfo{Username: c.user.Name, UID: c.user.UID, Groups: c.user.Groups}
@@ -79,13 +88,13 @@ func (c *call) selfSubjectReview() error {
 	}
 	review.CreationTimestamp = metav1.Now()
 	review.Status.UserInfo = info
-	return c.other(http.StatusCreated, review, gvk)
+	return c.other(http.StatusCreated, review, reviewKind)
 }
 
 // selfSubjectAccessReview says whether the caller may do something (kubectl auth can-i).
 func (c *call) selfSubjectAccessReview() error {
-	review, gvk := &authorizationv1.SelfSubjectAccessReview{}, authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview")
-	if _, err := c.posted(gvk, review); err != nil {
+	review := &authorizationv1.SelfSubjectAccessReview{}
+	if _, err := c.posted(accessReviewKind, review); err != nil {
 		return err
 	}
 	attributes, err := c.asked(review.Spec)
@@ -98,7 +107,7 @@ func (c *call) selfSubjectAccessReview() error {
 	if err != nil {
 		review.Status.EvaluationError = err.Error()
 	}
-	return c.other(http.StatusCreated, review, gvk)
+	return c.other(http.StatusCreated, review, accessReviewKind)
 }
 
 func (c *call) asked(spec authorizationv1.SelfSubjectAccessReviewSpec) (*auth.Attributes, error) {
@@ -117,8 +126,8 @@ func (c *call) asked(spec authorizationv1.SelfSubjectAccessReviewSpec) (*auth.At
 
 // selfSubjectRulesReview lists what the caller may do (kubectl auth can-i --list).
 func (c *call) selfSubjectRulesReview() error {
-	review, gvk := &authorizationv1.SelfSubjectRulesReview{}, authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectRulesReview")
-	if _, err := c.posted(gvk, review); err != nil {
+	review := &authorizationv1.SelfSubjectRulesReview{}
+	if _, err := c.posted(rulesReviewKind, review); err != nil {
 		return err
 	}
 	if review.Spec.Namespace == "" {
@@ -138,5 +147,5 @@ func (c *call) selfSubjectRulesReview() error {
 		status.NonResourceRules = append(status.NonResourceRules, authorizationv1.NonResourceRule{Verbs: r.Verbs, NonResourceURLs: r.Paths})
 	}
 	review.Status = status
-	return c.other(http.StatusCreated, review, gvk)
+	return c.other(http.StatusCreated, review, rulesReviewKind)
 }
