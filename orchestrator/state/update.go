@@ -198,6 +198,7 @@ func (u *updater) checkIdentity(obj, live Object) error {
 		return nil
 	case "", "0":
 		if u.kind.UnconditionalUpdate {
+			obj.SetResourceVersion(live.GetResourceVersion())
 			return nil
 		}
 		return invalid(u.kind, u.name, field.ErrorList{field.Invalid(
