@@ -1,0 +1,63 @@
+package openapi
+
+import (
+	"compress/gzip"
+	"fmt"
+	"io"
+	"sync"
+
+	"go.yaml.in/yaml/v2"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+)
+
+// TypeConverter returns what managed fields and server-side apply of the kinds are computed with. The types
+// are read on first use.
+func (d *Documents) TypeConverter() managedfields.TypeConverter {
+	return &converter{load: sync.OnceValues(func() (managedfields.TypeConverter, error) {
+		parser, err := readTypes()
+		if err != nil {
+			return nil, fmt.Errorf("openapi: read types: %w", err)
+		}
+		return managedfields.NewSchemeTypeConverter(d.kinds.Scheme(), parser), nil
+	})}
+}
+
+type converter struct {
+	load func() (managedfields.TypeConverter, error)
+}
+
+func (c *converter) ObjectToTyped(obj runtime.Object, o ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	tc, err := c.load()
+	if err != nil {
+		return nil, err
+	}
+	return tc.ObjectToTyped(obj, o...)
+}
+
+func (c *converter) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
+	tc, err := c.load()
+	if err != nil {
+		return nil, err
+	}
+	return tc.TypedToObject(v)
+}
+
+func readTypes() (*typed.Parser, error) {
+	f, err := generated.Open("generated/types.yaml.gz")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		return nil, err
+	}
+	parser := &typed.Parser{}
+	return parser, yaml.Unmarshal(b, &parser.Schema)
+}
