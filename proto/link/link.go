@@ -6,6 +6,7 @@ package link
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 )
@@ -17,8 +18,18 @@ const (
 	ProtocolJoin = "wherry-join/1"
 )
 
-// ErrClosed is what calls on a session or listener return that was closed on this side.
-var ErrClosed = errors.New("link: closed")
+// ServerName is the name in the control plane's certificate that agents verify, whatever
+// address they reach it by.
+const ServerName = "kubernetes.default.svc"
+
+var (
+	// ErrClosed is what calls on a session, stream or listener return that was closed on
+	// this side. It is also the cause of such a session's Context.
+	ErrClosed = errors.New("link: closed")
+	// ErrLost says that the connection broke without a word from the peer: nothing was
+	// heard for too long, or the peer restarted. Dial again.
+	ErrLost = errors.New("link: connection lost")
+)
 
 // Code says why a stream or session ended.
 type Code uint64
@@ -34,11 +45,29 @@ const (
 	CodeInternal                 // a bug or a full disk on the closing side
 )
 
+func (c Code) String() string {
+	names := [...]string{"ok", "canceled", "protocol broken", "no common version", "unauthorized", "superseded", "going away", "internal error"}
+	if c < Code(len(names)) {
+		return names[c]
+	}
+	return fmt.Sprintf("code %d", uint64(c))
+}
+
 // Error is a stream's reset or a session's end as the peer worded it.
 type Error struct {
 	Code   Code
 	Reason string // "" for streams
 }
+
+func (e *Error) Error() string {
+	if e.Reason == "" {
+		return "link: ended by peer: " + e.Code.String()
+	}
+	return "link: ended by peer: " + e.Code.String() + ": " + e.Reason
+}
+
+// MaxReason bounds a session's last words, in bytes; longer ones are cut.
+const MaxReason = 512
 
 // Peer is who the verified certificate says is at the other end. Node is "" in a join
 // session and for the control plane.
@@ -57,9 +86,11 @@ type Session interface {
 	Open(ctx context.Context) (Stream, error)
 	// Accept returns the next stream that the peer opened.
 	Accept(ctx context.Context) (Stream, error)
-	// Close ends the session and all its streams.
+	// Close ends the session and all its streams at once: what the peer has not received yet
+	// may be lost. It may be called again; the first call counts.
 	Close(code Code, reason string) error
-	// Context ends with the session; its cause is an *Error or what broke the connection.
+	// Context ends with the session; its cause is an *Error in the peer's words, ErrClosed, or an
+	// ErrLost. What calls return from then on is the cause.
 	Context() context.Context
 }
 
@@ -71,8 +102,10 @@ type Stream interface {
 	CloseWrite() error
 	// Reset ends both directions at once.
 	Reset(code Code)
-	// Close is CloseWrite and no interest in what is still to be read.
+	// Close is CloseWrite and no interest in what is still to be read: the peer's writes fail with
+	// CodeCanceled. Every stream must be closed or reset in the end.
 	Close() error
+	// Deadlines are as net.Conn's: calls fail with os.ErrDeadlineExceeded.
 	SetDeadline(t time.Time) error
 	SetReadDeadline(t time.Time) error
 	SetWriteDeadline(t time.Time) error
@@ -81,5 +114,6 @@ type Stream interface {
 // Listener accepts sessions.
 type Listener interface {
 	Accept(ctx context.Context) (Session, error)
+	// Close stops listening and ends every session with CodeShutdown.
 	Close() error
 }
