@@ -89,6 +89,9 @@ func mark(k *resource.Kind, obj Object, o DeleteOptions) (gone bool) {
 		return true
 	}
 	markDeleting(k, obj, 0)
+	if held {
+		obj.SetDeletionGracePeriodSeconds(nil) // Namespaces have none
+	}
 	return false
 }
 
