@@ -1,0 +1,174 @@
+// Package controller is the loop that every controller runs in: a keyed queue. Events carry
+// only a key; Reconcile reads all it needs from state, decides, and writes. It is called
+// for one key at a time, again with backoff after an error, and again when it asks to.
+package controller
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"wherry/orchestrator/resource"
+	"wherry/orchestrator/state"
+)
+
+// Key names what a reconcile is about.
+type Key = types.NamespacedName
+
+// Controller is one loop over one kind of key.
+type Controller struct {
+	Name string
+	// Sources wake the controller.
+	Sources []Source
+	// Reconcile brings what the key names to where it should be. A positive duration asks
+	// to be called again after it, whatever happens; an error asks with backoff.
+	Reconcile func(ctx context.Context, key Key) (time.Duration, error)
+	// Workers is how many keys are reconciled at once; 0 means 4.
+	Workers int
+}
+
+// Source turns changes of one kind into keys.
+type Source struct {
+	object state.Object
+	keys   func(obj state.Object) []Key
+}
+
+// On makes a Source of a typed function. It is asked for the object as it was and as it is.
+func On[T state.Object](keys func(T) []Key) Source {
+	var zero T
+	return Source{zero, func(obj state.Object) []Key { return keys(obj.(T)) }}
+}
+
+// Self is the object's own key.
+func Self[T state.Object](obj T) []Key {
+	return []Key{{Namespace: obj.GetNamespace(), Name: obj.GetName()}}
+}
+
+// OwnerOf is the key of the object's controller, if it is of the kind.
+func OwnerOf[T state.Object](kind string) func(T) []Key {
+	return func(obj T) []Key {
+		ref := metav1.GetControllerOfNoCopy(obj)
+		if ref == nil || ref.Kind != kind {
+			return nil
+		}
+		return []Key{{Namespace: obj.GetNamespace(), Name: ref.Name}}
+	}
+}
+
+// Events tells people what a controller did.
+type Events interface {
+	// Eventf records an event about obj; eventtype is corev1.EventTypeNormal or -Warning.
+	Eventf(obj state.Object, eventtype, reason, format string, args ...any)
+}
+
+// Run runs the controllers until ctx ends.
+func Run(ctx context.Context, s *state.State, log *slog.Logger, all ...Controller) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range all {
+		l := &loop{Controller: c, state: s, log: log.With("controller", c.Name), queue: newQueue()}
+		group.Go(func() error { return l.run(ctx) })
+	}
+	return group.Wait()
+}
+
+type loop struct {
+	Controller
+	state *state.State
+	log   *slog.Logger
+	queue *queue
+}
+
+func (l *loop) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, source := range l.Sources {
+		kind, ok := l.state.Kinds().For(source.object)
+		if !ok {
+			return fmt.Errorf("controller %s: %T is no kind of this server", l.Name, source.object)
+		}
+		group.Go(func() error { return l.follow(ctx, kind, source) })
+	}
+	workers := l.Workers
+	if workers == 0 {
+		workers = 4
+	}
+	for range workers {
+		group.Go(func() error { return l.work(ctx) })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		l.queue.close()
+		return nil
+	})
+	return group.Wait()
+}
+
+// follow turns a kind's changes into keys, from everything that exists on.
+func (l *loop) follow(ctx context.Context, kind *resource.Kind, source Source) error {
+	for ctx.Err() == nil {
+		err := l.watch(ctx, kind, source)
+		if err != nil && !apierrors.IsResourceExpired(err) && ctx.Err() == nil {
+			return fmt.Errorf("controller %s: watching %s: %w", l.Name, kind.Plural, err)
+		}
+	}
+	return nil
+}
+
+func (l *loop) watch(ctx context.Context, kind *resource.Kind, source Source) error {
+	w, err := l.state.Watch(ctx, kind, state.WatchOptions{Initial: true})
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for {
+		events, _, err := w.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			for _, entry := range []*state.Entry{e.Prev, e.Entry} {
+				if entry == nil {
+					continue
+				}
+				for _, key := range source.keys(entry.Object()) {
+					l.queue.add(key)
+				}
+			}
+		}
+	}
+}
+
+func (l *loop) work(ctx context.Context) error {
+	for {
+		key, ok := l.queue.get()
+		if !ok {
+			return nil
+		}
+		again, err := l.reconcile(ctx, key)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			wait := l.queue.failed(key)
+			l.log.Warn("reconcile failed, trying again", "key", key.String(), "err", err, "in", wait)
+		default:
+			l.queue.done(key, again)
+		}
+	}
+}
+
+// reconcile keeps one key's panic from ending the others' work.
+func (l *loop) reconcile(ctx context.Context, key Key) (again time.Duration, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return l.Reconcile(ctx, key)
+}
