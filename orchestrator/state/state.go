@@ -111,7 +111,7 @@ func (s *State) load(ctx context.Context) error {
 	return nil
 }
 
-// Run follows the store until ctx ends.
+// Run follows the store until ctx ends, and then returns nil.
 func (s *State) Run(ctx context.Context) error {
 	defer close(s.ended)
 	w, err := s.store.Watch(ctx, "/", s.Revision())
@@ -121,6 +121,9 @@ func (s *State) Run(ctx context.Context) error {
 	defer w.Close()
 	for {
 		events, revision, err := w.Next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("state: following the store: %w", err)
 		}
