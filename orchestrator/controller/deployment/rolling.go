@@ -72,7 +72,7 @@ func (w *world) newReplicas(have int32) int32 {
 	if !w.rolling() || have > w.desired() {
 		return w.desired()
 	}
-	room := w.desired() + w.surge() - wanted(w.all()...)
+	room := w.desired() + w.surge() - held(w.all()...)
 	return have + max(0, min(room, w.desired()-have))
 }
 
@@ -83,6 +83,9 @@ func (w *world) shrinkOld() targets {
 	minimum := w.desired() - w.unavailable()
 	newUnavailable := *w.current.Spec.Replicas - w.current.Status.AvailableReplicas
 	spare := wanted(w.all()...) - minimum - newUnavailable
+	if spare <= 0 {
+		return nil
+	}
 	for _, rs := range w.old {
 		n := max(0, min(spare, *rs.Spec.Replicas-rs.Status.AvailableReplicas))
 		if n > 0 {

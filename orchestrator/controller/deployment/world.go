@@ -124,19 +124,27 @@ func scaled(v *intstr.IntOrString, of int32, up bool) int32 {
 func wanted(sets ...*appsv1.ReplicaSet) int32 {
 	var n int32
 	for _, rs := range sets {
-		if rs != nil {
-			n += *rs.Spec.Replicas
-		}
+		n += *rs.Spec.Replicas
 	}
 	return n
 }
 
+// held counts pods that are wanted or still there: a ReplicaSet that was scaled down a
+// moment ago keeps its pods until its controller has deleted them.
+func held(sets ...*appsv1.ReplicaSet) int32 {
+	var n int32
+	for _, rs := range sets {
+		n += max(rs.Status.Replicas, *rs.Spec.Replicas)
+	}
+	return n
+}
+
+// available counts pods that will stay: a ReplicaSet that was scaled down a moment ago still
+// reports more than it is to keep.
 func available(sets ...*appsv1.ReplicaSet) int32 {
 	var n int32
 	for _, rs := range sets {
-		if rs != nil {
-			n += rs.Status.AvailableReplicas
-		}
+		n += min(rs.Status.AvailableReplicas, *rs.Spec.Replicas)
 	}
 	return n
 }
