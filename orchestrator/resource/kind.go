@@ -84,7 +84,7 @@ type Kind struct {
 
 // Subresource is a second door to an object.
 type Subresource struct {
-	// PrepareForUpdate keeps everything of old but what this door may change.
+	// PrepareForUpdate keeps everything of old but what this door may change. nil: the kind's own.
 	PrepareForUpdate func(obj, old Object)
 	// ValidateUpdate nil: the kind's own.
 	ValidateUpdate func(obj, old Object) field.ErrorList

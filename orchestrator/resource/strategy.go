@@ -63,7 +63,11 @@ func complete(k *Kind) {
 	k.Validate = withMetadata(k.Validate, k.Namespaced)
 	k.ValidateUpdate = withMetadataUpdate(k.ValidateUpdate, k.Namespaced)
 	for _, s := range k.Subresources {
-		s.PrepareForUpdate = keepMetadata(s.PrepareForUpdate)
+		if s.PrepareForUpdate == nil {
+			s.PrepareForUpdate = k.PrepareForUpdate
+		} else {
+			s.PrepareForUpdate = keepMetadata(s.PrepareForUpdate)
+		}
 		if s.ValidateUpdate == nil {
 			s.ValidateUpdate = k.ValidateUpdate
 		} else {
