@@ -68,6 +68,12 @@ type Kind struct {
 	// means background.
 	DefaultPropagation metav1.DeletionPropagation
 
+	// Deleting is told that obj is marked as being deleted, and may change it (the phase of a
+	// Namespace). Holds says that obj, marked or asked to go, stays for a reason of its
+	// own beside metadata.finalizers (spec.finalizers of a Namespace). nil: nothing to change, never.
+	Deleting func(obj Object)
+	Holds    func(obj Object) bool
+
 	// Fields are what field selectors may select by, beside metadata.name and
 	// metadata.namespace. nil: none. FieldNames lists them.
 	Fields     func(obj Object) fields.Set

@@ -30,6 +30,9 @@ func namespaces() *Kind {
 		ValidateUpdate: validateBoth(validation.ValidateNamespace, validation.ValidateNamespaceUpdate),
 		Resets:         resets(statusField),
 
+		Deleting: typed(func(ns *corev1.Namespace) { ns.Status.Phase = corev1.NamespaceTerminating }),
+		Holds:    func(obj Object) bool { return len(obj.(*corev1.Namespace).Spec.Finalizers) > 0 },
+
 		Fields: func(obj Object) fields.Set {
 			ns := obj.(*corev1.Namespace)
 			return fields.Set{"status.phase": string(ns.Status.Phase), "name": ns.Name}
