@@ -1,0 +1,13 @@
+// Package engine compiles and runs metered modules. wazero lives here, and in the host functions of wasip1, and
+// nowhere else.
+//
+//	engine.go   Engine: its life, and the runtimes of its tenants
+//	module.go   Module: compiled code by digest, shared and counted
+//	cache.go    the directory with compiled code
+//	process.go  Process: one guest, from its first instruction to its end
+//	clock.go    how a guest's CPU time is measured and limited
+//	memory.go   linear memory with a limit
+//
+// All tenants share the compiled code; each has a runtime of its own, in which its guests are nameless, so that no
+// guest can import from another. Modules are compiled in a runtime that runs nothing.
+package engine

@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+
+	"wherry/wasm/meter"
+)
+
+var (
+	// ErrNotModule says that the bytes are not a core module, what they are, and what to do.
+	ErrNotModule = errors.New("wasm: not a module")
+	// ErrUnsupported says that the module needs something that this host does not have.
+	ErrUnsupported = errors.New("wasm: unsupported")
+)
+
+// Names of what executes guests.
+const (
+	Compiler    = "compiler"
+	Interpreter = "interpreter"
+)
+
+const features = api.CoreFeaturesV2 | experimental.CoreFeaturesTailCall | experimental.CoreFeaturesExtendedConst
+
+// Config configures an Engine.
+type Config struct {
+	// CacheDir keeps compiled code over restarts; "": nothing does. It belongs to one Engine at a time
+	// and must be writable by nobody else: what is in it is executed.
+	CacheDir string
+	// Interpreter refuses the compiler, also where there is one.
+	Interpreter bool
+	// Hosts instantiate the host modules, in every runtime.
+	Hosts []func(context.Context, wazero.Runtime) error
+	// Rename maps imports to what the host modules call them; may be nil.
+	Rename meter.Rename
+	Logger *slog.Logger // nil: slog.Default()
+}
+
+// Engine compiles modules and runs processes.
+type Engine struct {
+	config Config
+	log    *slog.Logger
+	name   string
+	cache  wazero.CompilationCache
+	base   *tenant // compiles; nothing runs in it
+
+	ctx       context.Context // ends with Close: waiting for compilations and processes
+	cancel    context.CancelFunc
+	compilers chan struct{} // a place for each compilation at a time
+	work      sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows, and the counts in it
+	closed  bool
+	modules map[string]*Module
+	tenants map[string]*tenant
+}
+
+// tenant is a runtime and how many processes are in it.
+type tenant struct {
+	runtime   wazero.Runtime
+	processes int
+}
+
+// New returns an engine.
+func New(c Config) (*Engine, error) {
+	e := &Engine{config: c, log: c.Logger, compilers: make(chan struct{}, 2),
+		modules: map[string]*Module{}, tenants: map[string]*tenant{}}
+	if e.log == nil {
+		e.log = slog.Default()
+	}
+	var err error
+	if e.cache, err = openCache(c.CacheDir); err != nil {
+		return nil, fmt.Errorf("wasm: open the cache of compiled code: %w", err)
+	}
+	e.name = Compiler
+	if c.Interpreter || !compilerWorks() {
+		e.name = Interpreter
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	if e.base, err = e.newTenant(e.ctx); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// Name says how guests are executed: Compiler or Interpreter.
+func (e *Engine) Name() string { return e.name }
+
+// Close waits for compilations and releases everything. All processes must have ended.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.cancel()
+	e.work.Wait()
+	ctx := context.Background()
+	var errs []error
+	for _, t := range e.tenants {
+		errs = append(errs, t.runtime.Close(ctx))
+	}
+	if e.base != nil {
+		errs = append(errs, e.base.runtime.Close(ctx))
+	}
+	return errors.Join(append(errs, e.cache.Close(ctx))...)
+}
+
+// newTenant makes a runtime with the host modules.
+func (e *Engine) newTenant(ctx context.Context) (*tenant, error) {
+	config := wazero.NewRuntimeConfigCompiler()
+	if e.name == Interpreter {
+		config = wazero.NewRuntimeConfigInterpreter()
+	}
+	// Debugging information went away with the metering, and no address fits any more.
+	config = config.WithCoreFeatures(features).WithCompilationCache(e.cache).WithDebugInfoEnabled(false)
+	t := &tenant{runtime: wazero.NewRuntimeWithConfig(ctx, config)}
+	for _, host := range append([]func(context.Context, wazero.Runtime) error{instantiateTick}, e.config.Hosts...) {
+		if err := host(ctx, t.runtime); err != nil {
+			return nil, errors.Join(fmt.Errorf("wasm: instantiate the host modules: %w", err), t.runtime.Close(ctx))
+		}
+	}
+	return t, nil
+}
+
+// enter counts a process of a tenant in, leave out. The runtime lives as long as there are any.
+func (e *Engine) enter(name string) (*tenant, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, errors.New("wasm: the host is closed")
+	}
+	t := e.tenants[name]
+	if t == nil {
+		var err error
+		if t, err = e.newTenant(e.ctx); err != nil {
+			return nil, err
+		}
+		e.tenants[name] = t
+	}
+	t.processes++
+	return t, nil
+}
+
+func (e *Engine) leave(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.tenants[name]
+	if t.processes--; t.processes > 0 {
+		return
+	}
+	delete(e.tenants, name)
+	if err := t.runtime.Close(context.Background()); err != nil {
+		e.log.Warn("closing the runtime of a tenant", "tenant", name, "err", err)
+	}
+}
+
+// compilerWorks says whether wazero can compile for this machine.
+func compilerWorks() (ok bool) {
+	defer func() {
+		// wazero says it with a panic.
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	r := wazero.NewRuntimeWithConfig(context.Background(), wazero.NewRuntimeConfigCompiler().WithCoreFeatures(features))
+	// Nothing is in it that could fail to close.
+	_ = r.Close(context.Background())
+	return true
+}

@@ -1,0 +1,295 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+
+	"wherry/wasm/wasmtest"
+)
+
+// signals is a host module with the little of WASI that the guests of wasmtest use: sched_yield tells that the guest runs.
+type signals struct{ running chan struct{} }
+
+func (s signals) instantiate(ctx context.Context, r wazero.Runtime) error {
+	yield := api.GoModuleFunc(func(_ context.Context, _ api.Module, stack []uint64) {
+		select {
+		case s.running <- struct{}{}:
+		default:
+		}
+		stack[0] = 0
+	})
+	_, err := r.NewHostModuleBuilder("wasi_snapshot_preview1").NewFunctionBuilder().
+		WithGoModuleFunction(yield, nil, []api.ValueType{api.ValueTypeI32}).Export("sched_yield").Instantiate(ctx)
+	return err
+}
+
+func newEngine(t testing.TB, c Config) (*Engine, signals) {
+	t.Helper()
+	s := signals{make(chan struct{}, 1)}
+	c.Hosts = append(c.Hosts, s.instantiate)
+	e, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e, s
+}
+
+func compile(t testing.TB, e *Engine, wasm []byte) *Module {
+	t.Helper()
+	m, err := e.Compile(t.Context(), string(wasm), opener(wasm))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Release)
+	return m
+}
+
+func opener(b []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+}
+
+func same(ctx context.Context) context.Context { return ctx }
+
+func run(t testing.TB, m *Module, l Limits) Result {
+	t.Helper()
+	result, err := m.Prepare("tenant", "test", l).Run(same)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+func TestKillEndsEveryGuest(t *testing.T) {
+	for _, interpreter := range []bool{false, true} {
+		e, s := newEngine(t, Config{Interpreter: interpreter})
+		for name, wasm := range wasmtest.Endless() {
+			t.Run(e.Name()+"/"+name, func(t *testing.T) {
+				p := compile(t, e, wasm).Prepare("tenant", name, Limits{})
+				var result Result
+				var err error
+				var wg sync.WaitGroup
+				wg.Go(func() { result, err = p.Run(same) })
+				<-s.running
+				begin := time.Now()
+				p.Kill()
+				wg.Wait()
+				took := time.Since(begin)
+				if err != nil || result.Code != 137 || result.OOMKilled {
+					t.Errorf("ended with %+v, %v", result, err)
+				}
+				// The aim is 100 ms; a busy machine running tests gets more.
+				if took > 400*time.Millisecond {
+					t.Errorf("took %v to end", took)
+				}
+				t.Log(took)
+			})
+		}
+	}
+}
+
+func TestKillBeforeRun(t *testing.T) {
+	e, _ := newEngine(t, Config{})
+	p := compile(t, e, wasmtest.Endless()["spin"]).Prepare("tenant", "test", Limits{})
+	p.Kill()
+	if result, err := p.Run(same); err != nil || result.Code != 137 {
+		t.Errorf("ended with %+v, %v", result, err)
+	}
+}
+
+func TestGuestsEnd(t *testing.T) {
+	e, _ := newEngine(t, Config{})
+	tests := map[string]struct {
+		wasm   []byte
+		limits Limits
+		want   Result
+		trap   string
+	}{
+		"nothing":     {wasm: wasmtest.Nothing()},
+		"trap":        {wasm: wasmtest.Trap(), want: Result{Code: 134}, trap: ".fails()"},
+		"recursion":   {wasm: wasmtest.Recursion(), want: Result{Code: 134}, trap: "stack overflow"},
+		"memory":      {wasm: wasmtest.Hungry(), limits: Limits{MemoryBytes: 8 << 20}, want: Result{Code: 137, OOMKilled: true}, trap: "8192 KiB"},
+		"memory less": {wasm: wasmtest.Nothing(), limits: Limits{MemoryBytes: 1}, want: Result{Code: 137, OOMKilled: true}, trap: "64 KiB"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := run(t, compile(t, e, test.wasm), test.limits)
+			if !strings.Contains(got.Trap, test.trap) || (test.trap == "") != (got.Trap == "") {
+				t.Errorf("trap: %s", got.Trap)
+			}
+			got.Trap = ""
+			if got != test.want {
+				t.Errorf("ended with %+v", got)
+			}
+		})
+	}
+}
+
+func TestCompileRefuses(t *testing.T) {
+	e, _ := newEngine(t, Config{})
+	start := wasmtest.Func{Export: "_start"}
+	imports := func(module, name string, params ...byte) []byte {
+		return wasmtest.Module{Imports: []wasmtest.Import{{Module: module, Name: name, Params: params}}, Funcs: []wasmtest.Func{start}}.Bytes()
+	}
+	tests := map[string]struct {
+		wasm []byte
+		want error
+		text string
+	}{
+		"empty":     {nil, ErrNotModule, "empty"},
+		"component": {[]byte("\x00asm\x0d\x00\x01\x00"), ErrNotModule, "component"},
+		"text":      {[]byte("(module)"), ErrNotModule, "text"},
+		"ELF":       {[]byte("\x7fELF\x02\x01\x01\x00"), ErrNotModule, "executable"},
+		"garbage":   {[]byte("\x00asm\x01\x00\x00\x00\x01"), ErrNotModule, "malformed"},
+		"invalid":   {wasmtest.Module{Funcs: []wasmtest.Func{{Export: "_start", Code: []byte{0x6a}}}}.Bytes(), ErrNotModule, "not valid"},
+		"module":    {imports("env", "log"), ErrUnsupported, "env.log"},
+		"function":  {imports("wasi_snapshot_preview1", "what"), ErrUnsupported, "wasi_snapshot_preview1.what"},
+		"signature": {imports("wasi_snapshot_preview1", "sched_yield", wasmtest.I32), ErrUnsupported, "parameters"},
+		"ours":      {imports("wherry", "tick"), ErrUnsupported, "wherry.tick"},
+		"reactor":   {wasmtest.Module{Funcs: []wasmtest.Func{{Export: "_initialize"}}}.Bytes(), ErrUnsupported, "_start"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := e.Compile(t.Context(), name, opener(test.wasm))
+			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("error %v, want %v with %q", err, test.want, test.text)
+			}
+		})
+	}
+	if len(e.modules) != 0 {
+		t.Errorf("%d modules are left", len(e.modules))
+	}
+}
+
+func TestCompileOnce(t *testing.T) {
+	e, _ := newEngine(t, Config{})
+	opened := 0 // the engine opens one at a time
+	open := func() (io.ReadCloser, error) {
+		opened++
+		return opener(wasmtest.Nothing())()
+	}
+	var wg sync.WaitGroup
+	modules := make(chan *Module, 8)
+	for range cap(modules) {
+		wg.Go(func() {
+			m, err := e.Compile(t.Context(), "one", open)
+			if err != nil {
+				t.Error(err)
+			}
+			modules <- m
+		})
+	}
+	wg.Wait()
+	close(modules)
+	var last *Module
+	for m := range modules {
+		if last != nil {
+			if m != last {
+				t.Error("two modules of one digest")
+			}
+			m.Release()
+		}
+		last = m
+	}
+	if opened != 1 || len(e.modules) != 1 {
+		t.Errorf("opened %d times, %d modules", opened, len(e.modules))
+	}
+	last.Release()
+	if len(e.modules) != 0 {
+		t.Error("the module is kept though nobody has it")
+	}
+}
+
+func TestCompileStopsWaiting(t *testing.T) {
+	e, _ := newEngine(t, Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	proceed := make(chan struct{})
+	open := func() (io.ReadCloser, error) {
+		cancel()
+		<-proceed
+		return opener(wasmtest.Nothing())()
+	}
+	if _, err := e.Compile(ctx, "slow", open); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	close(proceed)
+	m, err := e.Compile(t.Context(), "slow", opener(wasmtest.Nothing()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Release()
+}
+
+func TestTenantsHaveTheirOwnRuntime(t *testing.T) {
+	e, s := newEngine(t, Config{})
+	m := compile(t, e, wasmtest.Endless()["calls of the host"])
+	var wg sync.WaitGroup
+	var processes []*Process
+	for _, tenant := range []string{"a", "b", "a"} {
+		p := m.Prepare(tenant, "test", Limits{})
+		processes = append(processes, p)
+		wg.Go(func() { p.Run(same) })
+	}
+	for range 10 {
+		<-s.running
+	}
+	for _, p := range processes {
+		p.Kill()
+	}
+	wg.Wait()
+	if len(e.tenants) != 0 {
+		t.Errorf("%d runtimes are left", len(e.tenants))
+	}
+}
+
+func TestCacheSurvives(t *testing.T) {
+	dir := t.TempDir()
+	files := func() (list []string) {
+		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				list = append(list, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	use := func() {
+		e, _ := newEngine(t, Config{CacheDir: dir})
+		if got := run(t, compile(t, e, wasmtest.Nothing()), Limits{}); got.Code != 0 {
+			t.Errorf("ended with %+v", got)
+		}
+	}
+	use()
+	first := files()
+	if len(first) != 1 {
+		t.Fatalf("%d files in the cache", len(first))
+	}
+	use()
+	for _, damage := range []string{"", "WAZEVO", strings.Repeat("x", 1000)} {
+		if err := os.WriteFile(first[0], []byte(damage), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		use()
+	}
+	if err := pruneCache(dir, 1); err != nil || len(files()) != 0 {
+		t.Errorf("after pruning: %v, %v", files(), err)
+	}
+}

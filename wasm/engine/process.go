@@ -1,0 +1,189 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/sys"
+
+	"wherry/wasm/meter"
+)
+
+// Exit codes of guests that did not end by themselves, as a shell has them for signals.
+const (
+	codeKilled  = 137
+	codeTrapped = 134
+)
+
+// Limits of a process.
+type Limits struct {
+	MemoryBytes int64 // linear memory; 0: 4 GiB
+	CPUMillis   int64 // thousandths of a core; 0: none
+}
+
+// Result is how a process ended.
+type Result struct {
+	Code      int
+	OOMKilled bool
+	// Trap says what trapped and where; "" for a plain exit.
+	Trap string
+}
+
+// Process is one run of a module.
+type Process struct {
+	engine *Engine
+	module *Module
+	tenant string
+	name   string
+	clock  *clock
+	memory *memory
+	ctx    context.Context // ends with Kill
+	cancel context.CancelFunc
+	killed atomic.Bool
+}
+
+// Prepare makes a process of a tenant. It must be run, and holds the module until then. The name shows up in traps.
+func (m *Module) Prepare(tenant, name string, l Limits) *Process {
+	m.hold()
+	p := &Process{engine: m.engine, module: m, tenant: tenant, name: name,
+		clock: newClock(l.CPUMillis), memory: newMemory(l.MemoryBytes)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// Blocked says that the guest is about to wait in a host function. What it returns says that it goes on. Both
+// are called by the guest's goroutine.
+func (p *Process) Blocked() (resume func()) {
+	p.clock.pause()
+	return p.clock.resume
+}
+
+// Kill ends the guest wherever it is. It may be called at any time.
+func (p *Process) Kill() {
+	p.killed.Store(true)
+	p.cancel()
+}
+
+// Usage returns the CPU time since the start and the bytes of linear memory.
+func (p *Process) Usage() (cpu time.Duration, memory int64) {
+	return time.Duration(p.clock.used.Load()), p.memory.size.Load()
+}
+
+// Discard ends a process that will not be run.
+func (p *Process) Discard() {
+	p.cancel()
+	p.module.Release()
+}
+
+// Run executes the guest and returns when it has ended. with adds to the context that host functions get. Errors mean that it
+// could not be started.
+func (p *Process) Run(with func(context.Context) context.Context) (Result, error) {
+	defer p.Discard()
+	t, err := p.engine.enter(p.tenant)
+	if err != nil {
+		return Result{}, err
+	}
+	defer p.engine.leave(p.tenant)
+	ctx := experimental.WithMemoryAllocator(with(p.ctx), p.memory)
+	ctx = &processContext{ctx, p}
+	p.clock.start()
+	err = p.call(ctx, t.runtime)
+	p.clock.pause()
+	return p.result(err), nil
+}
+
+// call runs the start function and _start.
+func (p *Process) call(ctx context.Context, r wazero.Runtime) (err error) {
+	defer p.memory.release()
+	defer func() {
+		// wazero recovers what happens in a guest, but not what happens while it makes the memory.
+		if r := recover(); r != nil {
+			if err = p.memory.failed(); err == nil {
+				err = fmt.Errorf("instantiate: %v", r)
+			}
+		}
+	}()
+	mod, err := r.InstantiateModule(ctx, p.module.code, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err != nil {
+		return err
+	}
+	// Closing frees the memory; there is nothing else that could fail.
+	defer func() { _ = mod.Close(context.Background()) }()
+	_, err = mod.ExportedFunction("_start").Call(ctx)
+	return err
+}
+
+// result says how the guest ended.
+func (p *Process) result(err error) Result {
+	var exit *sys.ExitError
+	switch {
+	case p.killed.Load():
+		return Result{Code: codeKilled}
+	case err == nil:
+		return Result{}
+	case errors.As(err, &exit) && exit.ExitCode() == 0:
+		return Result{}
+	case p.memory.starved():
+		return Result{Code: codeKilled, OOMKilled: true, Trap: p.memory.failed().Error()}
+	case exit != nil:
+		return Result{Code: int(exit.ExitCode())}
+	default:
+		return Result{Code: codeTrapped, Trap: p.describe(err)}
+	}
+}
+
+// describe makes a message of a trap, without what is said of wazero's own.
+func (p *Process) describe(err error) string {
+	text := err.Error()
+	if i := strings.Index(text, "\n\nGo runtime stack trace:"); i >= 0 {
+		p.engine.log.Error("a host function failed", "guest", p.name, "err", text)
+		text = text[:i]
+	}
+	text = strings.TrimPrefix(text, "wasm error: ")
+	text = strings.Replace(text, " (recovered by wazero)", "", 1)
+	return p.name + ": " + text
+}
+
+// processContext carries the process to tick, at the shortest distance.
+type processContext struct {
+	context.Context
+	process *Process
+}
+
+type processKey struct{}
+
+func (c *processContext) Value(key any) any {
+	if key == (processKey{}) {
+		return c.process
+	}
+	return c.Context.Value(key)
+}
+
+var errKilled = errors.New("killed")
+
+// tick is called by guests whenever a slice is used up.
+func tick(ctx context.Context, _ api.Module, stack []uint64) {
+	p := ctx.Value(processKey{}).(*Process)
+	if !p.killed.Load() {
+		p.clock.tick(p.ctx.Done())
+	}
+	if p.killed.Load() {
+		panic(errKilled)
+	}
+	stack[0] = meter.Slice
+}
+
+// instantiateTick adds the host module that metered code imports.
+func instantiateTick(ctx context.Context, r wazero.Runtime) error {
+	i32 := []api.ValueType{api.ValueTypeI32}
+	_, err := r.NewHostModuleBuilder(meter.ImportModule).NewFunctionBuilder().
+		WithGoModuleFunction(api.GoModuleFunc(tick), i32, i32).Export(meter.ImportName).Instantiate(ctx)
+	return err
+}
