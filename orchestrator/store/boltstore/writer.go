@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -137,16 +138,21 @@ func (s *Store) write() {
 	}
 }
 
-// gather adds to the first request those that are waiting.
+// gather adds to the first request those that are waiting. It lets others run as long as
+// that brings more of them: after a transaction all that it answered want to go on.
 func (s *Store) gather(first *request) []*request {
-	group, size := []*request{first}, sizeOf(first.ops)
+	group, size, yielded := []*request{first}, sizeOf(first.ops), 0
 	for len(group) < groupCommits && size < groupBytes {
 		select {
 		case r := <-s.requests:
 			group = append(group, r)
 			size += sizeOf(r.ops)
 		default:
-			return group
+			if yielded == len(group) {
+				return group
+			}
+			yielded = len(group)
+			runtime.Gosched()
 		}
 	}
 	return group
