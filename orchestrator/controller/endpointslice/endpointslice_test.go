@@ -89,7 +89,7 @@ func TestFollowsPods(t *testing.T) {
 		expect("one ready", "http=8080 metrics=9000 +-10.42.0.1 --10.42.0.2; endpoints 1 ready 1 not")
 		pod(c, "d", "10.42.0.3", 9090, true)
 		expect("another port of the same name", "http=8080 metrics=9000 +-10.42.0.1 --10.42.0.2; http=9090 metrics=9000 +-10.42.0.3; endpoints 1 ready 1 not; endpoints 1 ready 0 not")
-		if err := state.Delete[*corev1.Pod](t.Context(), c.State, "default", "a", state.DeleteOptions{}); err != nil {
+		if err := state.Delete[*corev1.Pod](c.T.Context(), c.State, "default", "a", state.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		expect("a leaves", "http=8080 metrics=9000 -+10.42.0.1 --10.42.0.2; http=9090 metrics=9000 +-10.42.0.3; endpoints 0 ready 1 not; endpoints 1 ready 0 not")
