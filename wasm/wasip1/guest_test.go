@@ -13,11 +13,10 @@ import (
 	"testing"
 
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/sys"
 )
 
-// guests builds the programs under testdata and compiles what a test asks for, each once.
+// guests are the programs under testdata/guest: built and compiled once, when a test first asks for one.
 type guests struct {
 	dir   string
 	cache wazero.CompilationCache
@@ -40,25 +39,44 @@ func testMain(m *testing.M) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	built = guests{dir: dir, cache: wazero.NewCompilationCache()}
-	built.build = sync.OnceValue(built.goBuild)
+	built.dir = dir
+	built.build = sync.OnceValue(built.make)
 	code := m.Run()
-	return code, errors.Join(built.cache.Close(context.Background()), os.RemoveAll(dir))
+	if built.cache != nil {
+		err = built.cache.Close(context.Background())
+	}
+	return code, errors.Join(err, os.RemoveAll(dir))
 }
 
-func (g *guests) goBuild() error {
-	mains, err := filepath.Glob("testdata/*/main.go") // wildcards of the go command pass over testdata
+func (g *guests) make() error {
+	mains, err := filepath.Glob("testdata/guest/*/main.go") // wildcards of the go command pass over testdata
 	if err != nil {
 		return err
 	}
-	args := []string{"build", "-ldflags=-s -w", "-o", g.dir + string(filepath.Separator)}
+	build := []string{"build", "-ldflags=-s -w", "-o", g.dir + string(filepath.Separator)}
+	// The cache belongs to a version of wazero; a test binary does not know which and says "dev".
+	compile := []string{"run", "-race=false", "-ldflags=-X github.com/tetratelabs/wazero/internal/version.version=dev",
+		"./testdata/compile", filepath.Join(g.dir, "cache")}
 	for _, main := range mains {
-		args = append(args, "./"+filepath.ToSlash(filepath.Dir(main)))
+		dir := filepath.Dir(main)
+		build = append(build, "./"+filepath.ToSlash(dir))
+		compile = append(compile, filepath.Join(g.dir, filepath.Base(dir)))
 	}
+	if err := goCommand(build, "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"); err != nil {
+		return err
+	}
+	if err := goCommand(compile); err != nil {
+		return err
+	}
+	g.cache, err = wazero.NewCompilationCacheWithDir(filepath.Join(g.dir, "cache"))
+	return err
+}
+
+func goCommand(args []string, env ...string) error {
 	cmd := exec.Command("go", args...)
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build guests: %w\n%s", err, out)
+		return fmt.Errorf("go %s: %w\n%s", args[0], err, out)
 	}
 	return nil
 }
@@ -105,7 +123,7 @@ func start(t testing.TB, name string, c Config) *running {
 	if err := Instantiate(ctx, rt); err != nil {
 		t.Fatal(err)
 	}
-	compiled, err := rt.CompileModule(experimental.WithCompilationWorkers(ctx, 2), module)
+	compiled, err := rt.CompileModule(ctx, module)
 	if err != nil {
 		t.Fatal(err)
 	}

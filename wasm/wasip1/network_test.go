@@ -14,6 +14,7 @@ type memNetwork struct {
 
 	mu        sync.Mutex
 	listeners map[uint16]*memListener
+	bound     notifier // of listeners
 	nextPort  uint16
 	open      int // connections of both ends
 }
@@ -43,7 +44,22 @@ func (n *memNetwork) Listen(_ context.Context, _ string, addr netip.AddrPort) (n
 	}
 	l := &memListener{n: n, addr: netip.AddrPortFrom(n.self, port), incoming: make(chan net.Conn), closed: make(chan struct{})}
 	n.listeners[port] = l
+	n.bound.notify()
 	return l, nil
+}
+
+// waitBound returns when someone listens on the port.
+func (n *memNetwork) waitBound(port uint16) {
+	for {
+		changed := n.bound.next()
+		n.mu.Lock()
+		l := n.listeners[port]
+		n.mu.Unlock()
+		if l != nil {
+			return
+		}
+		<-changed
+	}
 }
 
 func (l *memListener) Accept() (net.Conn, error) {

@@ -64,7 +64,7 @@ func httpGuest(t testing.TB) (*running, *memNetwork, *http.Client, *atomic.Int64
 		Listen:  []Address{{Network: "tcp", Addr: addr}},
 		Blocked: func() func() { waits.Add(1); return func() {} },
 	})
-	r.out.waitFor("serving")
+	n.waitBound(8080)
 	transport := &http.Transport{
 		DialContext:         func(ctx context.Context, network, _ string) (net.Conn, error) { return n.Dial(ctx, network, addr) },
 		MaxIdleConnsPerHost: 200,
