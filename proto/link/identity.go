@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"wherry/proto/nodelink"
 )
 
 // What a node's certificate says, as in Kubernetes.
@@ -15,16 +17,16 @@ const (
 
 var errNoNode = errors.New("a node's certificate is required")
 
-// nodeOf reads the peer's node name from its verified certificate. Certificates that were
-// sent but not verified do not count.
-func nodeOf(cs tls.ConnectionState) (string, error) {
+// nodeOf reads the peer's node name and key from its verified certificate. Certificates
+// that were sent but not verified do not count.
+func nodeOf(cs tls.ConnectionState) (name, key string, err error) {
 	if len(cs.VerifiedChains) == 0 {
-		return "", errNoNode
+		return "", "", errNoNode
 	}
-	subject := cs.VerifiedChains[0][0].Subject
-	node, ok := strings.CutPrefix(subject.CommonName, NodeUserPrefix)
-	if !ok || node == "" || !slices.Contains(subject.Organization, NodesGroup) {
-		return "", errNoNode
+	cert := cs.VerifiedChains[0][0]
+	name, ok := strings.CutPrefix(cert.Subject.CommonName, NodeUserPrefix)
+	if !ok || name == "" || !slices.Contains(cert.Subject.Organization, NodesGroup) {
+		return "", "", errNoNode
 	}
-	return node, nil
+	return name, nodelink.KeyHash(cert.RawSubjectPublicKeyInfo), nil
 }

@@ -70,9 +70,11 @@ func (e *Error) Error() string {
 const MaxReason = 512
 
 // Peer is who the verified certificate says is at the other end. Node is "" in a join
-// session and for the control plane.
+// session and for the control plane, Key too: the hash of the node's public key
+// (nodelink.KeyHash), which stays the same when its certificate is renewed.
 type Peer struct {
 	Node    string
+	Key     string
 	Address string
 }
 

@@ -129,12 +129,11 @@ func (l *listener) run() {
 func (l *listener) admit(conn *quic.Conn) {
 	s := newSession(conn, nil)
 	if s.protocol == ProtocolNode {
-		node, err := nodeOf(conn.ConnectionState().TLS)
-		if err != nil {
+		var err error
+		if s.peer.Node, s.peer.Key, err = nodeOf(conn.ConnectionState().TLS); err != nil {
 			l.refuse(s, CodeUnauthorized, err.Error())
 			return
 		}
-		s.peer.Node = node
 	}
 	l.mu.Lock()
 	l.sessions[s] = struct{}{}

@@ -103,10 +103,10 @@ func want(t *testing.T, what string, got, want error) {
 }
 
 func identity(t *testing.T, p Pair) {
-	if got := p.Acceptor.Peer().Node; got != "n1" {
-		t.Errorf("the acceptor's peer is node %q", got)
+	if got := p.Acceptor.Peer(); got.Node != "n1" || got.Key == "" || got.Address == "" {
+		t.Errorf("the acceptor's peer is %+v", got)
 	}
-	if got := p.Dialer.Peer(); got.Node != "" || got.Address == "" {
+	if got := p.Dialer.Peer(); got.Node != "" || got.Key != "" || got.Address == "" {
 		t.Errorf("the dialer's peer is %+v", got)
 	}
 	for _, s := range []link.Session{p.Dialer, p.Acceptor} {

@@ -16,9 +16,9 @@ const (
 )
 
 // Pipe returns the two ends of a session: dialer's peer is the control plane, the
-// acceptor's is node ("" for a join session).
-func Pipe(node, protocol string) (dialer, acceptor link.Session) {
-	d, a := newEnd(link.Peer{Address: "server"}, protocol), newEnd(link.Peer{Node: node, Address: "agent"}, protocol)
+// acceptor's is the node with that key ("" for a join session).
+func Pipe(node, key, protocol string) (dialer, acceptor link.Session) {
+	d, a := newEnd(link.Peer{Address: "server"}, protocol), newEnd(link.Peer{Node: node, Key: key, Address: "agent"}, protocol)
 	d.other, a.other = a, d
 	return d, a
 }
