@@ -1,0 +1,15 @@
+// Package pki is the cluster's certificate authority and what hangs on it: the server's
+// certificate, client certificates, nodes' certificates, join tokens, the link's reset key.
+//
+// Its directory:
+//
+//	ca.key       the CA's private key (PKCS #8, PEM)
+//	ca.crt       the CA's certificate (PEM); its subject's serial number is the cluster id
+//	reset.key    32 bytes: see link.Options.ResetKey
+//
+// Everything else is made from these when it is needed. The server's certificate lives in
+// memory only and is made anew long before it expires.
+//
+// The names in certificates are Kubernetes': the common name is the user, organizations are
+// groups, nodes are system:node:NAME in system:nodes.
+package pki
