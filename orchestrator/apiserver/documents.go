@@ -18,6 +18,7 @@ func (s *Server) documents(mux *http.ServeMux) error {
 	mux.Handle("GET /api/", docs)
 	mux.Handle("GET /apis", docs)
 	mux.Handle("GET /apis/", docs)
+	mux.Handle("GET /openapi/", s.openapi)
 	return nil
 }
 

@@ -12,10 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/version"
 
 	"wherry/orchestrator/apiserver/auth"
+	"wherry/orchestrator/apiserver/openapi"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 )
@@ -44,6 +44,7 @@ type Server struct {
 	state   *state.State
 	kinds   *resource.Registry
 	codec   *codec
+	openapi *openapi.Documents
 	managed *managers
 	metrics *metrics
 	log     *slog.Logger
@@ -78,11 +79,18 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	managed, err := newManagers(kinds, managedfields.NewDeducedTypeConverter())
+	documents, err := openapi.New(kinds)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, state: cfg.State, kinds: kinds, codec: codec, managed: managed, log: cfg.Logger, virtual: virtuals()}
+	managed, err := newManagers(kinds, documents.TypeConverter())
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, state: cfg.State, kinds: kinds, codec: codec, openapi: documents, managed: managed,
+		virtual: virtuals(), log: cfg.Logger,
+	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.metrics = newMetrics(s.served)
 	routes, err := s.routes()

@@ -20,7 +20,6 @@ import (
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
-	"wherry/orchestrator/store"
 	"wherry/orchestrator/store/memstore"
 )
 
@@ -59,7 +58,7 @@ func start(t testing.TB, change ...func(*apiserver.Config)) *cluster {
 	go func() { done <- st.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) && !errors.Is(err, store.ErrClosed) {
+		if err := <-done; err != nil {
 			t.Errorf("state: %v", err)
 		}
 	})
