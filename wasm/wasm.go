@@ -8,62 +8,122 @@ package wasm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/tetratelabs/wazero"
+
+	"wherry/wasm/engine"
 	"wherry/wasm/wasip1"
 )
 
 var (
 	// ErrNotModule says that the bytes are not a core module; the text says what they are
 	// (a component, a text file) and what to do.
-	ErrNotModule = errors.New("wasm: not a module")
+	ErrNotModule = engine.ErrNotModule
 	// ErrUnsupported says that the module needs something that this host does not have.
-	ErrUnsupported = errors.New("wasm: unsupported")
+	ErrUnsupported = engine.ErrUnsupported
+	// ErrClosed says that the host has been closed.
+	ErrClosed = engine.ErrClosed
 )
 
 // Config configures a Host.
 type Config struct {
-	// CacheDir keeps compiled code by digest; "" keeps it in memory only.
+	// CacheDir keeps compiled code by digest; "" keeps it in memory only. It belongs to one Host, and
+	// nobody else may write to it: what is in it is executed.
 	CacheDir string
 	// Interpreter refuses the compiler, also where there is one.
 	Interpreter bool
+	// Logger gets what guests cannot be told; nil is slog.Default().
+	Logger *slog.Logger
 }
 
 // Host compiles modules and runs them. All methods may be called concurrently.
-type Host struct{}
+type Host struct {
+	engine *engine.Engine
+	log    *slog.Logger
+
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	instances map[*Instance]struct{}
+	guests    sync.WaitGroup // their goroutines
+}
 
 // New returns a host. Close ends everything that runs in it.
-func New(c Config) (*Host, error) { panic("contract") }
+func New(c Config) (*Host, error) {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	e, err := engine.New(engine.Config{
+		CacheDir:    c.CacheDir,
+		Interpreter: c.Interpreter,
+		Logger:      c.Logger,
+		Hosts:       []func(context.Context, wazero.Runtime) error{wasip1.Instantiate},
+		Rename:      rename,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Host{engine: e, log: c.Logger, instances: map[*Instance]struct{}{}}, nil
+}
 
-// Close stops all instances and releases everything.
-func (h *Host) Close() error { panic("contract") }
+// rename tells the versions of the socket extension apart.
+func rename(module, name string, params int) string {
+	if module == wasip1.ModuleName {
+		return wasip1.ImportName(name, params)
+	}
+	return name
+}
+
+// Close kills all instances, waits for them and releases everything.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	h.closed = true
+	for i := range h.instances {
+		i.Kill()
+	}
+	h.mu.Unlock()
+	h.guests.Wait()
+	return h.engine.Close()
+}
 
 // Engine says how guests are executed here: "compiler" or "interpreter".
-func (h *Host) Engine() string { panic("contract") }
+func (h *Host) Engine() string { return h.engine.Name() }
 
 // Compile makes a module of the bytes, or finds it by their digest ("sha256:...", trusted to be
-// theirs). open is called only when neither memory nor the cache have it. Modules are shared; every Compile is
-// matched by one Module.Release. Errors: ErrNotModule, ErrUnsupported.
+// theirs). open is called when the module is not in memory, also if its code is in the cache. Modules are shared; every
+// Compile is matched by one Module.Release. Errors: ErrNotModule, ErrUnsupported, ErrClosed.
 func (h *Host) Compile(ctx context.Context, digest string, open func() (io.ReadCloser, error)) (*Module, error) {
-	panic("contract")
+	m, err := h.engine.Compile(ctx, digest, open)
+	if err != nil {
+		return nil, err
+	}
+	return &Module{m: m}, nil
 }
 
 // Module is a compiled module.
-type Module struct{}
+type Module struct {
+	m       *engine.Module
+	release sync.Once
+}
 
-// Release gives the module back.
-func (m *Module) Release() { panic("contract") }
+// Release gives the module back. Instances that run keep what they need.
+func (m *Module) Release() { m.release.Do(m.m.Release) }
 
 // Spec is one run of a module.
 type Spec struct {
 	// Tenant separates: instances of different tenants share no runtime.
 	Tenant string
-	// Name shows up in traps and profiles.
+	// Name shows up in traps and logs.
 	Name string
 
-	Args, Env      []string // Args[0] is the program's name; Env is "K=V"
-	Stdin          io.Reader
+	Args, Env []string // Args[0] is the program's name; Env is "K=V"
+	// Stdin is closed with the instance if it is an io.Closer; then its Read must return.
+	Stdin io.Reader
+	// A Write to Stdout or Stderr that waits holds the guest, also when it is killed.
 	Stdout, Stderr io.Writer
 	// Mounts become preopened directories, in order; Dir is the working directory (PWD).
 	Mounts []wasip1.Mount
@@ -78,6 +138,13 @@ type Spec struct {
 	Descriptors int   // limit; 0: 1024
 }
 
+// Reasons of an Exit.
+const (
+	Completed = "Completed"
+	Error     = "Error"
+	OOMKilled = "OOMKilled"
+)
+
 // Exit is how a guest ended.
 type Exit struct {
 	// Code is the guest's exit code; 137 when it was killed, 134 when it trapped.
@@ -89,22 +156,88 @@ type Exit struct {
 }
 
 // Instance is a guest that has been started.
-type Instance struct{}
+type Instance struct {
+	process *engine.Process
+	system  *wasip1.System
+	done    chan struct{}
+	exit    Exit // set before done is closed
+}
 
-// Start instantiates the module and runs it. ctx bounds the start only. Errors are about the spec and the module; what
+// Start runs the module. ctx bounds the start only. Errors are about the spec and the module, or ErrClosed; what
 // the guest does is in its Exit.
-func (h *Host) Start(ctx context.Context, m *Module, s Spec) (*Instance, error) { panic("contract") }
+func (h *Host) Start(ctx context.Context, m *Module, s Spec) (*Instance, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("wasm: start %s: %w", s.Name, err)
+	}
+	i := &Instance{done: make(chan struct{})}
+	i.process = m.m.Prepare(s.Tenant, s.Name, engine.Limits{MemoryBytes: s.MemoryBytes, CPUMillis: s.CPUMillis})
+	var err error
+	i.system, err = wasip1.New(wasip1.Config{
+		Args: s.Args, Env: s.Env,
+		Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr,
+		Mounts: s.Mounts, Dir: s.Dir,
+		Network: s.Network, Listen: s.Listen,
+		Descriptors: s.Descriptors,
+		Logger:      h.log.With("guest", s.Name),
+		Blocked:     i.process.Blocked,
+	})
+	if err != nil {
+		i.process.Discard()
+		return nil, fmt.Errorf("wasm: start %s: %w", s.Name, err)
+	}
+	if err := h.launch(i); err != nil {
+		i.process.Discard()
+		return nil, errors.Join(fmt.Errorf("wasm: start %s: %w", s.Name, err), i.system.Close())
+	}
+	return i, nil
+}
+
+// launch starts the instance's goroutine, unless the host is closed.
+func (h *Host) launch(i *Instance) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return ErrClosed
+	}
+	h.instances[i] = struct{}{}
+	h.guests.Go(func() {
+		h.run(i)
+		h.mu.Lock()
+		delete(h.instances, i)
+		h.mu.Unlock()
+		close(i.done)
+	})
+	return nil
+}
+
+// run is the whole life of an instance.
+func (h *Host) run(i *Instance) {
+	result, err := i.process.Run(func(ctx context.Context) context.Context { return wasip1.With(ctx, i.system) })
+	switch {
+	case err != nil:
+		i.exit = Exit{Code: 128, Reason: Error, Message: err.Error()}
+	case result.OOMKilled:
+		i.exit = Exit{Code: result.Code, Reason: OOMKilled, Message: result.Trap}
+	case result.Code != 0:
+		i.exit = Exit{Code: result.Code, Reason: Error, Message: result.Trap}
+	default:
+		i.exit = Exit{Reason: Completed}
+	}
+	if err := i.system.Close(); err != nil {
+		h.log.Warn("closing what a guest held", "err", err)
+	}
+}
 
 // Done is closed when the guest has ended and everything that it held is released.
-func (i *Instance) Done() <-chan struct{} { panic("contract") }
+func (i *Instance) Done() <-chan struct{} { return i.done }
 
 // Exit is valid once Done is closed.
-func (i *Instance) Exit() Exit { panic("contract") }
+func (i *Instance) Exit() Exit { return i.exit }
 
 // Terminate asks the guest to end: its accepts and sleeps fail so that it can finish (preview 1 has no
 // signals). Kill ends it wherever it is, within 100 ms. Both return at once.
-func (i *Instance) Terminate() { panic("contract") }
-func (i *Instance) Kill()      { panic("contract") }
+func (i *Instance) Terminate() { i.system.Terminate() }
+func (i *Instance) Kill()      { i.process.Kill() }
 
 // Usage is CPU time since the start and memory held now.
-func (i *Instance) Usage() (cpu time.Duration, memory int64) { panic("contract") }
+func (i *Instance) Usage() (cpu time.Duration, memory int64) { return i.process.Usage() }

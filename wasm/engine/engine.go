@@ -19,6 +19,8 @@ var (
 	ErrNotModule = errors.New("wasm: not a module")
 	// ErrUnsupported says that the module needs something that this host does not have.
 	ErrUnsupported = errors.New("wasm: unsupported")
+	// ErrClosed says that the host has been closed.
+	ErrClosed = errors.New("wasm: the host is closed")
 )
 
 // Names of what executes guests.
@@ -133,7 +135,7 @@ func (e *Engine) enter(name string) (*tenant, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
-		return nil, errors.New("wasm: the host is closed")
+		return nil, ErrClosed
 	}
 	t := e.tenants[name]
 	if t == nil {

@@ -59,7 +59,7 @@ func (e *Engine) module(digest string, open func() (io.ReadCloser, error)) (*Mod
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
-		return nil, errors.New("wasm: the host is closed")
+		return nil, ErrClosed
 	}
 	if m := e.modules[digest]; m != nil {
 		m.users++

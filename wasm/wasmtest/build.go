@@ -48,3 +48,14 @@ func build(dir string) ([]byte, error) {
 	}
 	return os.ReadFile(out)
 }
+
+// CacheDir is where tests keep compiled code from one run to the next, for it is slow to make, above all with
+// the race detector. Its files are named by what is in them.
+func CacheDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = os.TempDir()
+	}
+	return filepath.Join(dir, "wherry-wasmtest")
+}

@@ -1,0 +1,98 @@
+// Command tool is a guest that does what its first argument says.
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var commands = map[string]func(args []string){
+	"print":    func(args []string) { fmt.Println(strings.Join(args, " ")) },
+	"complain": func(args []string) { fmt.Fprintln(os.Stderr, strings.Join(args, " ")) },
+	"exit":     exit,
+	"cat":      func([]string) { io.Copy(os.Stdout, os.Stdin) },
+	"env":      func(args []string) { fmt.Println(os.Getenv(args[0])) },
+	"read":     read,
+	"write":    func(args []string) { check(os.WriteFile(args[0], []byte(args[1]), 0o600)) },
+	"spin":     func([]string) { fmt.Println("spinning"); spin() },
+	"sleep":    sleep,
+	"eat":      func([]string) { eat() },
+	"panic":    func([]string) { panic("at the guest's request") },
+	"serve":    serve,
+}
+
+func main() {
+	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "tool: what to do?", os.Args)
+		os.Exit(2)
+	}
+	commands[os.Args[1]](os.Args[2:])
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tool:", err)
+		os.Exit(1)
+	}
+}
+
+func exit(args []string) {
+	code, err := strconv.Atoi(args[0])
+	check(err)
+	os.Exit(code)
+}
+
+func read(args []string) {
+	data, err := os.ReadFile(args[0])
+	check(err)
+	os.Stdout.Write(data)
+}
+
+//go:noinline
+func spin() {
+	for n := 0; ; n++ {
+		if n < 0 {
+			runtime.Gosched()
+		}
+	}
+}
+
+func sleep(args []string) {
+	d, err := time.ParseDuration(args[0])
+	check(err)
+	fmt.Println("sleeping")
+	time.Sleep(d)
+}
+
+func eat() {
+	var all [][]byte
+	for {
+		b := make([]byte, 1<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		all = append(all, b)
+	}
+}
+
+// serve answers on the first listener, descriptor 3 or the argument, until accepting fails.
+func serve(args []string) {
+	fd := 3
+	if len(args) > 0 {
+		fd, _ = strconv.Atoi(args[0])
+	}
+	l, err := net.FileListener(os.NewFile(uintptr(fd), "listener"))
+	check(err)
+	fmt.Println("serving")
+	err = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "hello from", r.URL.Path)
+	}))
+	fmt.Println("served:", err)
+}
