@@ -139,7 +139,7 @@ func TestWatchFallsBehindTheWindow(t *testing.T) {
 	h := start(t, memstore.New(), state.Options{})
 	w := h.watch(state.WatchOptions{})
 	h.create(configMap("a"))
-	const changes = 3000 // more than the window keeps
+	const changes = 1500 // more than the window keeps
 	for i := range changes {
 		h.set("a", strconv.Itoa(i))
 	}
@@ -157,7 +157,7 @@ func TestWatchExpires(t *testing.T) {
 	h.create(configMap("a"))
 	at := h.Revision()
 	slow := h.watch(state.WatchOptions{})
-	for i := range 2000 {
+	for i := range 1200 {
 		h.set("a", strconv.Itoa(i))
 	}
 	if err := h.store.Compact(h.ctx, h.store.Revision()); err != nil {
