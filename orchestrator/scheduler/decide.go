@@ -3,9 +3,9 @@ package scheduler
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,22 +55,21 @@ const writers = 32
 
 // explain writes why pods were refused into their conditions, and tells users.
 func (s *session) explain(ctx context.Context, refused []decision) {
-	var g errgroup.Group
-	g.SetLimit(writers)
+	var silent []decision
 	for _, d := range refused {
 		pod := d.item.pod.Pod
 		s.recorder.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "%s", d.why)
-		if saysSo(pod, d.why) {
-			continue
+		if !saysSo(pod, d.why) {
+			silent = append(silent, d)
 		}
-		g.Go(func() error {
-			if err := s.refuse(ctx, pod, d.why); err != nil && ctx.Err() == nil {
-				s.log.Warn("pod condition not written", "pod", pod.Name, "namespace", pod.Namespace, "uid", pod.UID, "error", err)
-			}
-			return nil
-		})
 	}
-	g.Wait() //nolint:errcheck // no function returns an error
+	for some := range slices.Chunk(silent, writers) {
+		var wg sync.WaitGroup
+		for _, d := range some {
+			wg.Go(func() { s.refuse(ctx, d.item.pod.Pod, d.why) })
+		}
+		wg.Wait()
+	}
 }
 
 // saysSo says whether the pod's condition has the reason already.
@@ -82,17 +81,16 @@ func saysSo(pod *corev1.Pod, why string) bool {
 }
 
 // refuse writes the condition PodScheduled=False, if the pod is still the same.
-func (s *session) refuse(ctx context.Context, pod *corev1.Pod, why string) error {
+func (s *session) refuse(ctx context.Context, pod *corev1.Pod, why string) {
 	_, err := state.UpdateStatus(ctx, s.state, pod.Namespace, pod.Name, func(live *corev1.Pod) error {
 		if live.UID == pod.UID && live.Spec.NodeName == "" {
 			setUnschedulable(&live.Status, why)
 		}
 		return nil
 	})
-	if apierrors.IsNotFound(err) {
-		return nil
+	if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+		s.log.Warn("pod condition not written", "pod", pod.Name, "namespace", pod.Namespace, "uid", pod.UID, "error", err)
 	}
-	return err
 }
 
 func setUnschedulable(status *corev1.PodStatus, why string) {

@@ -55,10 +55,13 @@ func New(c Config) *Scheduler {
 	return &Scheduler{state: c.State, log: c.Logger, recorder: c.Recorder}
 }
 
-// Run schedules until ctx ends.
+// Run schedules until ctx ends, and then returns nil.
 func (s *Scheduler) Run(ctx context.Context) error {
 	for {
 		err := s.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if !apierrors.IsResourceExpired(err) {
 			return err
 		}

@@ -2,7 +2,6 @@ package state_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -66,7 +65,7 @@ func run(t testing.TB, st store.Store, o state.Options) *state.State {
 	go func() { done <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) && !errors.Is(err, store.ErrClosed) {
+		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})

@@ -51,14 +51,14 @@ func (w *Writer) Recorder(component string) *Recorder {
 }
 
 // Run writes events, and removes those that have not been seen for Lifetime, until ctx
-// ends. What waits then is lost.
+// ends, and then returns nil. What waits then is lost.
 func (w *Writer) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweep)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil
 		case e := <-w.queue:
 			if err := w.write(ctx, e); err != nil && ctx.Err() == nil {
 				w.log.Warn("event not written", "object", e.InvolvedObject.Name, "reason", e.Reason, "error", err)

@@ -2,7 +2,6 @@ package event_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -33,7 +32,7 @@ func bubble(t *testing.T, test func(t *testing.T, s *state.State, r *event.Recor
 		g.Go(func() error { return w.Run(ctx) })
 		test(t, s, w.Recorder("tester"))
 		cancel()
-		if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		if err := g.Wait(); err != nil {
 			t.Error(err)
 		}
 	})
