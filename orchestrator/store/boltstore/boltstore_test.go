@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"wherry/orchestrator/store"
 	"wherry/orchestrator/store/boltstore"
 	"wherry/orchestrator/store/storetest"
@@ -119,57 +121,87 @@ func TestTooManyLazyCommitsDoNotWait(t *testing.T) {
 
 func TestAfterACrashNoRevisionIsGivenAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
-	s := open(t, path, boltstore.Options{LazyDelay: time.Hour})
+	shown := map[store.Revision]bool{}
+	var lost []store.Revision
+	for round := range 4 {
+		s := open(t, path, boltstore.Options{LazyDelay: time.Hour})
+		for _, rev := range lost {
+			gone(t, s, rev)
+		}
+		durable := commit(t, s, put("a", fmt.Sprint(round)))
+		last := commit(t, s, lazy("e", "lost"))
+		for _, rev := range []store.Revision{durable, last} {
+			if shown[rev] {
+				t.Errorf("round %d: revision %d is given again", round, rev)
+			}
+			shown[rev] = true
+		}
+		lost = append(lost, last)
+		path = crash(t, path)
+		resumes(t, crash(t, path), durable)
+	}
+}
+
+// gone wants no way to go on from a revision whose commit is lost.
+func gone(t *testing.T, s store.Store, rev store.Revision) {
+	t.Helper()
+	if _, err := s.Watch(t.Context(), "", rev); !errors.Is(err, store.ErrCompacted) {
+		t.Errorf("watch after what was lost: %v, want ErrCompacted", err)
+	}
+	if _, err := s.List(t.Context(), "", store.ListOptions{Revision: rev}); !errors.Is(err, store.ErrCompacted) {
+		t.Errorf("list at what was lost: %v, want ErrCompacted", err)
+	}
+}
+
+// resumes wants that who has seen everything that was durable goes on where he was.
+func resumes(t *testing.T, path string, durable store.Revision) {
+	t.Helper()
+	s := open(t, path, boltstore.Options{})
+	w, err := s.Watch(t.Context(), "", durable)
+	if err != nil {
+		t.Fatalf("watch after what was durable: %v", err)
+	}
+	page, err := s.List(t.Context(), "", store.ListOptions{})
+	if err != nil || len(page.Entries) != 1 || page.Entries[0].Revision != durable {
+		t.Errorf("list: %+v, %v", page, err)
+	}
+	if _, err := s.Watch(t.Context(), "", page.Revision); err != nil {
+		t.Errorf("watch after a list: %v", err)
+	}
+	rev := commit(t, s, put("b", "1"))
+	events, through, err := w.Next(t.Context())
+	if err != nil || len(events) != 1 || events[0].Entry.Revision != rev || through != rev {
+		t.Errorf("next: %v through %d, %v", events, through, err)
+	}
+}
+
+func TestCrashesWithoutCommitsAreOneGap(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s := open(t, path, boltstore.Options{})
 	durable := commit(t, s, put("a", "1"))
-	lost := commit(t, s, lazy("e", "lost"))
-	left := crash(t, path)
-	for range 3 {
-		after := open(t, left, boltstore.Options{LazyDelay: time.Hour})
-		if _, err := after.Watch(t.Context(), "", lost); !errors.Is(err, store.ErrCompacted) {
-			t.Errorf("watch after what was lost: %v, want ErrCompacted", err)
+	for range 5 {
+		path = crash(t, path)
+		s = open(t, path, boltstore.Options{})
+	}
+	gone(t, s, durable+1)
+	gone(t, s, s.Revision()-1)
+	commit(t, s, put("a", "2"))
+	if err := s.Compact(t.Context(), s.Revision()); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bbolt.Open(crash(t, path), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.View(func(tx *bbolt.Tx) error {
+		if n := tx.Bucket([]byte("gaps")).Stats().KeyN; n != 0 {
+			t.Errorf("%d gaps are left before the compacted revision", n)
 		}
-		if _, err := after.List(t.Context(), "", store.ListOptions{Revision: lost}); !errors.Is(err, store.ErrCompacted) {
-			t.Errorf("list at what was lost: %v, want ErrCompacted", err)
-		}
-		w, err := after.Watch(t.Context(), "", durable)
-		if err != nil {
-			t.Fatalf("watch after what was durable: %v", err)
-		}
-		page, err := after.List(t.Context(), "", store.ListOptions{})
-		if err != nil || len(page.Entries) != 1 || page.Revision <= lost {
-			t.Fatalf("list: %+v, %v", page, err)
-		}
-		if _, err := after.List(t.Context(), "", store.ListOptions{Revision: page.Revision}); err != nil {
-			t.Errorf("list at the revision of a list: %v", err)
-		}
-		rev := commit(t, after, put("b", "1"))
-		if rev <= lost {
-			t.Errorf("revision %d after %d was shown", rev, lost)
-		}
-		events, through, err := w.Next(t.Context())
-		if err != nil || len(events) != 1 || events[0].Entry.Revision != rev || through != rev {
-			t.Errorf("next: %v through %d, %v", events, through, err)
-		}
-		lost = commit(t, after, lazy("e", "lost"))
-		durable = rev
-		commit(t, after, store.Op{Key: "z", Lazy: true}) // changes nothing
-		next := crash(t, left)
-		if err := after.Close(); err != nil {
-			t.Fatal(err)
-		}
-		left = next
-		if s := open(t, crash(t, left), boltstore.Options{}); s.Revision() <= lost {
-			t.Errorf("revision %d after %d was shown", s.Revision(), lost)
-		}
-		del := open(t, left, boltstore.Options{})
-		commit(t, del, store.Op{Key: "b"})
-		durable = del.Revision()
-		lost = commit(t, del, lazy("e", "lost again"))
-		next = crash(t, left)
-		if err := del.Close(); err != nil {
-			t.Fatal(err)
-		}
-		left = next
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -27,6 +27,18 @@
 // until the next transaction, which writes them first, and is at most Options.LazyDelay
 // away.
 //
+// A transaction that fails, on a full disk for example, fails its commits and nothing
+// else: their revisions are given to the next ones, lazy commits wait on, readers go on.
+// Only if it is not known whether the disk has it are all later commits refused, until
+// the file is opened again.
+//
+// # Opening
+//
+// A new file gets its name only when it is complete. Of a file that cannot be read, the
+// state before its last transaction is tried, which bbolt keeps whole: on a copy, and
+// the damaged file is kept beside it. There are no automatic checkpoints yet to fall
+// back on further.
+//
 // # Counters
 //
 // swept <= floor <= newest <= ceiling.

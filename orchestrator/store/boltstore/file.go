@@ -235,25 +235,34 @@ func (f *file) readRecord(k, v []byte) error {
 // begin steps over the revisions that may have been shown and lost, and reserves those
 // that may be shown from now on.
 func (f *file) begin() error {
-	c := f.counters
-	if c.ceiling != c.newest {
-		f.gaps = append(f.gaps, gap{c.newest + 1, c.ceiling})
-		c.newest = c.ceiling + 1
+	if f.ceiling != f.newest {
+		f.lose()
 	}
-	c.ceiling = c.newest + reserve
+	f.ceiling = f.newest + reserve
 	err := f.db.Update(func(tx *bbolt.Tx) error {
-		for _, g := range f.gaps {
-			if err := tx.Bucket(bucketGaps).Put(g.key(), g.value()); err != nil {
+		if n := len(f.gaps); n > 0 {
+			if err := tx.Bucket(bucketGaps).Put(f.gaps[n-1].key(), f.gaps[n-1].value()); err != nil {
 				return err
 			}
 		}
-		return tx.Bucket(bucketMeta).Put(keyCounters, c.bytes())
+		return tx.Bucket(bucketMeta).Put(keyCounters, f.counters.bytes())
 	})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	f.counters = c
 	return nil
+}
+
+// lose makes the revisions up to ceiling a gap, joined with the last one if there has been
+// no commit since: a store that crashes again and again does not collect gaps.
+func (f *file) lose() {
+	lost := gap{f.newest + 1, f.ceiling}
+	if n := len(f.gaps); n > 0 && f.gaps[n-1].last+1 == f.newest {
+		lost.first = f.gaps[n-1].first
+		f.gaps = f.gaps[:n-1]
+	}
+	f.gaps = append(f.gaps, lost)
+	f.newest = f.ceiling + 1
 }
 
 // ID names the file's history for its whole life: 32 hexadecimal digits.

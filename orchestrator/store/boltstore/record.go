@@ -59,7 +59,7 @@ var (
 	castagnoli   = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// size is the number of bytes that a record of key and value takes.
+// recordSize is the number of bytes that a record of key and value takes.
 func recordSize(key string, value []byte) int {
 	return placeSize + recordHeader + len(key) + len(value)
 }
@@ -160,5 +160,3 @@ func parseGap(k, v []byte) (gap, error) {
 	}
 	return gap{binary.BigEndian.Uint64(k), binary.BigEndian.Uint64(v)}, nil
 }
-
-func (g gap) has(rev store.Revision) bool { return g.first <= rev && rev <= g.last }

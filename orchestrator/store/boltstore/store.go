@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sort"
 	"sync"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 
 var (
 	// ErrInUse says that another process, or another Store of this one, has the file open.
-	ErrInUse = errors.New("in use by another process")
+	ErrInUse = errors.New("the data directory is in use by another process")
 	// ErrDamaged says that the file cannot be read. It has been left as it was.
 	ErrDamaged = errors.New("store is damaged")
 	// ErrFormat says that the file was written by another release, or is something else.
@@ -88,7 +89,7 @@ type Store struct {
 	recent  mvcc.Log // has all commits that are not yet in the file
 	newest  store.Revision
 	floor   store.Revision
-	gaps    []gap
+	gaps    []gap         // in order
 	changed chan struct{} // closed and replaced whenever newest grows
 	ended   bool
 }
@@ -264,10 +265,9 @@ func (s *Store) reachable(rev store.Revision) error {
 	if rev < s.floor {
 		return store.ErrCompacted
 	}
-	for _, g := range s.gaps {
-		if g.has(rev) {
-			return store.ErrCompacted
-		}
+	n := sort.Search(len(s.gaps), func(i int) bool { return rev <= s.gaps[i].last })
+	if n < len(s.gaps) && s.gaps[n].first <= rev {
+		return store.ErrCompacted
 	}
 	return nil
 }

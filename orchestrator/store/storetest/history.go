@@ -67,7 +67,7 @@ var histories = []behaviour{
 		last := store.Revision(1)
 		for i := range 100_000 {
 			for k := range batch {
-				batch[k] = lazy(fmt.Sprint("k/", k), fmt.Sprint(i))
+				batch[k] = put(fmt.Sprint("k/", k), fmt.Sprint(i))
 			}
 			last = h.commit(batch...)
 			w, err := h.Watch(h.ctx, "", 1)
