@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"wherry/orchestrator/apiserver/portforward"
+	"wherry/proto/link"
 	"wherry/proto/nodelink"
 )
 
@@ -37,9 +38,14 @@ func (c *call) forward() error {
 // dialer opens connections into a pod.
 func (c *call) dialer(pod *corev1.Pod) portforward.Dial {
 	return func(ctx context.Context, port uint16) (portforward.Stream, error) {
-		return c.open(ctx, pod, &nodelink.Open{Body: &nodelink.Open_PortForward{
-			PortForward: &nodelink.PortForward{PodUid: string(pod.UID), Port: uint32(port)}}})
+		return c.connect(ctx, pod, port)
 	}
+}
+
+// connect opens one connection to a port of a pod.
+func (c *call) connect(ctx context.Context, pod *corev1.Pod, port uint16) (link.Stream, error) {
+	return c.open(ctx, pod, &nodelink.Open{Body: &nodelink.Open_PortForward{
+		PortForward: &nodelink.PortForward{PodUid: string(pod.UID), Port: uint32(port)}}})
 }
 
 // refuseExec says why exec and attach are not there.

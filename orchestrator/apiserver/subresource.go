@@ -23,14 +23,17 @@ type action struct {
 }
 
 var (
-	pods    = corev1.SchemeGroupVersion.WithResource("pods")
-	actions = []action{
+	pods     = corev1.SchemeGroupVersion.WithResource("pods")
+	services = corev1.SchemeGroupVersion.WithResource("services")
+	actions  = []action{
 		{of: pods, name: "attach", kind: corev1.SchemeGroupVersion.WithKind("PodAttachOptions"), long: true, doors: streaming((*call).refuseExec)},
 		{of: pods, name: "binding", kind: bindingKind, doors: map[string]handler{"create": (*call).binding}},
 		{of: pods, name: "eviction", kind: evictionKind, doors: map[string]handler{"create": (*call).eviction}},
 		{of: pods, name: "exec", kind: corev1.SchemeGroupVersion.WithKind("PodExecOptions"), long: true, doors: streaming((*call).refuseExec)},
 		{of: pods, name: "log", kind: corev1.SchemeGroupVersion.WithKind("Pod"), long: true, doors: map[string]handler{"get": (*call).log}},
 		{of: pods, name: "portforward", kind: corev1.SchemeGroupVersion.WithKind("PodPortForwardOptions"), long: true, doors: streaming((*call).forward)},
+		{of: pods, name: "proxy", kind: corev1.SchemeGroupVersion.WithKind("PodProxyOptions"), long: true, doors: anyVerb((*call).proxyPod)},
+		{of: services, name: "proxy", kind: corev1.SchemeGroupVersion.WithKind("ServiceProxyOptions"), long: true, doors: anyVerb((*call).proxyService)},
 	}
 	bindingKind  = corev1.SchemeGroupVersion.WithKind("Binding")
 	evictionKind = policyv1.SchemeGroupVersion.WithKind("Eviction")
@@ -40,6 +43,11 @@ var (
 // with GET, SPDY with POST.
 func streaming(h handler) map[string]handler {
 	return map[string]handler{"get": h, "create": h}
+}
+
+// anyVerb are the doors of a subresource that passes requests on.
+func anyVerb(h handler) map[string]handler {
+	return map[string]handler{"get": h, "create": h, "update": h, "patch": h, "delete": h}
 }
 
 func findAction(of schema.GroupVersionResource, name string) (action, bool) {

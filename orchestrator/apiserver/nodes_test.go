@@ -1,0 +1,86 @@
+package apiserver_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"wherry/proto/link"
+	"wherry/proto/nodelink"
+)
+
+// fakeNodes answers streams as an agent would: logs with log, connections with an echo
+// that greets first.
+type fakeNodes struct {
+	log     string
+	follow  chan string // further log, until it is closed; nil: none
+	refuse  string
+	mu      sync.Mutex
+	opened  []*nodelink.Open
+	running sync.WaitGroup
+}
+
+func (f *fakeNodes) Open(_ context.Context, node string, o *nodelink.Open) (link.Stream, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.opened = append(f.opened, o)
+	if f.refuse != "" {
+		return nil, errors.New(f.refuse)
+	}
+	near, far := net.Pipe()
+	f.running.Go(func() {
+		defer far.Close()
+		switch body := o.Body.(type) {
+		case *nodelink.Open_Log:
+			f.writeLog(far, body.Log.Follow)
+		case *nodelink.Open_PortForward:
+			f.talk(far, node, body.PortForward.Port)
+		}
+	})
+	return &pipeStream{Conn: near}, nil
+}
+
+// talk serves HTTP on port 8080, and elsewhere greets and echoes.
+func (f *fakeNodes) talk(conn net.Conn, node string, port uint32) {
+	if port != 8080 {
+		if _, err := io.WriteString(conn, "welcome to "+node+"\n"); err == nil {
+			_, _ = io.Copy(conn, conn)
+		}
+		return
+	}
+	request, err := http.ReadRequest(bufio.NewReader(conn))
+	if err != nil {
+		return
+	}
+	body := request.Method + " " + request.URL.RequestURI() + " " + request.Header.Get("Authorization")
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
+
+func (f *fakeNodes) writeLog(w io.Writer, follow bool) {
+	if _, err := io.WriteString(w, f.log); err != nil || !follow || f.follow == nil {
+		return
+	}
+	for text := range f.follow {
+		if _, err := io.WriteString(w, text); err != nil {
+			return
+		}
+	}
+}
+
+func (f *fakeNodes) last() *nodelink.Open {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.opened[len(f.opened)-1]
+}
+
+// pipeStream is a stream over one end of a pipe, which has no half-close.
+type pipeStream struct{ net.Conn }
+
+func (s *pipeStream) CloseWrite() error { return s.SetWriteDeadline(time.Unix(1, 0)) }
+func (s *pipeStream) Reset(link.Code)   { _ = s.Close() }
