@@ -122,7 +122,8 @@ func (w *watcher) run(ctx context.Context) error {
 		cancel()
 		switch {
 		case ctx.Err() != nil:
-			return w.bookmark()
+			w.ended(w.bookmark())
+			return nil
 		case errors.Is(err, context.DeadlineExceeded):
 			err = w.bookmark()
 		}
@@ -198,7 +199,7 @@ func (w *watcher) mark(annotations map[string]string) error {
 func (w *watcher) failed(err error) error {
 	var known apierrors.APIStatus
 	if !errors.As(err, &known) {
-		w.c.s.log.Debug("watch ended", "path", w.c.r.URL.Path, "error", err)
+		w.ended(err)
 		return nil
 	}
 	object, err := w.c.s.codec.raw(statusOf(err), w.c.out.Format)
@@ -208,10 +209,15 @@ func (w *watcher) failed(err error) error {
 	if err == nil {
 		err = w.flush()
 	}
+	w.ended(err)
+	return nil
+}
+
+// ended notes why a watch that nobody reads any more ended.
+func (w *watcher) ended(err error) {
 	if err != nil {
 		w.c.s.log.Debug("watch ended", "path", w.c.r.URL.Path, "error", err)
 	}
-	return nil
 }
 
 func (w *watcher) flush() error {
