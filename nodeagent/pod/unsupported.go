@@ -103,10 +103,6 @@ func unsupported(p *corev1.Pod) string {
 				return fmt.Sprintf("container %s: %s is not supported by this node: %s", c.Name, r.field, r.why)
 			}
 		}
-		hostPort := func(port corev1.ContainerPort) bool { return port.HostPort != 0 }
-		if !p.Spec.HostNetwork && anyPort(c, hostPort) {
-			return fmt.Sprintf("container %s: ports.hostPort is not supported by this node: use a Service of type NodePort", c.Name)
-		}
 	}
 	return ""
 }
