@@ -239,6 +239,9 @@ func (o *opening) systemFlags() int {
 }
 
 func (o *opening) openDir(d *dir) (*descriptor, errno) {
+	if info, err := o.stat(true); err == nil && !info.IsDir() {
+		return nil, enotdir
+	}
 	opened, err := d.open(o.place)
 	if err != nil {
 		return nil, errnoOf(err)
