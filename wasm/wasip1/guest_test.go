@@ -107,7 +107,12 @@ type running struct {
 // start runs a guest. What is missing in c is filled in; the guest is gone when the test ends.
 func start(t testing.TB, name string, c Config) *running {
 	t.Helper()
-	module := built.module(t, name)
+	return startModule(t, name, built.module(t, name), c)
+}
+
+// startModule is start for a bubble: building the guests, which uses processes, comes before it.
+func startModule(t testing.TB, name string, module []byte, c Config) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{out: &lockedBuffer{}, cancel: cancel, done: make(chan struct{})}
 	c.Args = append([]string{name}, c.Args...)

@@ -107,6 +107,10 @@ func (n *memNetwork) Dial(ctx context.Context, network string, addr netip.AddrPo
 	if network != "tcp" {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.EPROTONOSUPPORT}
 	}
+	if addr.Port() == stuckPort {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	n.mu.Lock()
 	l := n.listeners[addr.Port()]
 	n.nextPort++
@@ -140,15 +144,23 @@ func (n *memNetwork) ListenPacket(ctx context.Context, network string, addr neti
 	return c.ListenPacket(ctx, network, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), addr.Port()).String())
 }
 
-func (n *memNetwork) Resolve(_ context.Context, host string) ([]netip.Addr, error) {
+func (n *memNetwork) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	switch host {
 	case "web":
 		return []netip.Addr{netip.MustParseAddr("10.43.0.80"), netip.MustParseAddr("fd00::80")}, nil
+	case "stuck":
+		<-ctx.Done()
+		return nil, ctx.Err()
 	case "busy":
 		return nil, &net.DNSError{Name: host, IsTemporary: true}
 	}
 	return nil, &net.DNSError{Name: host, IsNotFound: true}
 }
+
+// stuckPort is where no one answers.
+const stuckPort = 9999
+
+func (n *memNetwork) at(port uint16) netip.AddrPort { return netip.AddrPortFrom(n.self, port) }
 
 func (n *memNetwork) connections() int {
 	n.mu.Lock()

@@ -210,7 +210,10 @@ func TestReadOnlyMount(t *testing.T) {
 	if got, e := c.read(fd, 20); e != success || got != "content" {
 		t.Errorf("read %q, errno %d", got, e)
 	}
-	open := func(path string, oflags uint32, ask rights) errno { _, e := c.openat(3, path, oflags, 0, ask); return e }
+	open := func(path string, oflags uint32, ask rights) errno {
+		_, e := c.openat(3, path, oflags, 0, ask)
+		return e
+	}
 	file, n := c.str("file")
 	sub := c.open("dir", oflagDirectory)
 	subOpen := func() errno { _, e := c.openat(sub, "new", oflagCreate, 0); return e }
@@ -465,24 +468,27 @@ func TestSingleFileMounts(t *testing.T) {
 	if got := onHost(t, host, "two"); got != "changed" {
 		t.Errorf("two is %q", got)
 	}
-	open := func(path string, oflags uint32, ask rights) errno { _, e := c.openat(3, path, oflags, 0, ask); return e }
+	open := func(path string, oflags uint32, ask rights) errno {
+		_, e := c.openat(3, path, oflags, 0, ask)
+		return e
+	}
 	_, statSelf := c.stat(".", true)
 	for what, got := range map[string][2]errno{
-		"itself":            {open(".", oflagDirectory, 0), success},
-		"stat itself":       {statSelf, success},
-		"beside on host":    {open("beside", 0, rightRead), enoent},
-		"parent":            {open("../one", 0, rightRead), enotcapable},
-		"create":            {open("new", oflagCreate, rightWrite), enoent},
-		"write read-only":   {open("first.conf", 0, rightWrite), erofs},
-		"as a directory":    {open("first.conf", oflagDirectory, 0), enotdir},
-		"with a slash":      {open("first.conf/", 0, rightRead), enoent},
-		"unlink":            {c.pathCall("path_unlink_file", "second.conf"), ebusy},
-		"rename":            {c.rename("second.conf", "first.conf"), ebusy},
-		"mkdir":             {c.pathCall("path_create_directory", "second.conf"), eexist},
-		"times of its dir":  {c.call("fd_filestat_set_times", 3, 0, 0, setMtimNow), erofs},
-		"sync of its dir":   {c.call("fd_sync", 3), success},
-		"rmdir of its dir":  {c.pathCall("path_remove_directory", "."), erofs},
-		"rename to new":     {c.rename("second.conf", "third.conf"), enoent},
+		"itself":           {open(".", oflagDirectory, 0), success},
+		"stat itself":      {statSelf, success},
+		"beside on host":   {open("beside", 0, rightRead), enoent},
+		"parent":           {open("../one", 0, rightRead), enotcapable},
+		"create":           {open("new", oflagCreate, rightWrite), enoent},
+		"write read-only":  {open("first.conf", 0, rightWrite), erofs},
+		"as a directory":   {open("first.conf", oflagDirectory, 0), enotdir},
+		"with a slash":     {open("first.conf/", 0, rightRead), enoent},
+		"unlink":           {c.pathCall("path_unlink_file", "second.conf"), ebusy},
+		"rename":           {c.rename("second.conf", "first.conf"), ebusy},
+		"mkdir":            {c.pathCall("path_create_directory", "second.conf"), eexist},
+		"times of its dir": {c.call("fd_filestat_set_times", 3, 0, 0, setMtimNow), erofs},
+		"sync of its dir":  {c.call("fd_sync", 3), success},
+		"rmdir of its dir": {c.pathCall("path_remove_directory", "."), erofs},
+		"rename to new":    {c.rename("second.conf", "third.conf"), enoent},
 	} {
 		if got[0] != got[1] {
 			t.Errorf("%s: errno %d, want %d", what, got[0], got[1])

@@ -144,6 +144,7 @@ func (s *System) Terminate() {
 // Close releases every descriptor and ends every call that waits, and with it the guest. What the guest wrote to
 // connections gets a second to leave. It returns when nothing of the System is left.
 func (s *System) Close() error {
+	s.cancel()
 	var errs []error
 	for _, d := range s.table.drain() {
 		if d != nil {
@@ -152,7 +153,6 @@ func (s *System) Close() error {
 			}
 		}
 	}
-	s.cancel()
 	s.mu.Lock()
 	s.ending = true
 	s.mu.Unlock()
