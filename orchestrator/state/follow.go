@@ -22,6 +22,67 @@ type change struct {
 	gone  bool
 }
 
+// openPage is how many entries are read from the store at once.
+const openPage = 1000
+
+// load makes the copy anew of one consistent reading of the store. Watches from before it
+// go on from the store's history, or expire.
+func (s *State) load(ctx context.Context) error {
+	tables := make(map[*table]*contents, len(s.tables))
+	for _, t := range s.tables {
+		tables[t] = &contents{}
+	}
+	claims := make(map[string]types.UID)
+	o := store.ListOptions{Limit: openPage}
+	for more := true; more; {
+		page, err := s.store.List(ctx, "/", o)
+		if err != nil {
+			return fmt.Errorf("state: reading the store: %w", err)
+		}
+		for _, e := range page.Entries {
+			c, err := s.read(store.Event{Entry: e})
+			if err != nil {
+				return err
+			}
+			if c.table != nil {
+				tables[c.table].apply(c)
+			}
+			claim(claims, store.Event{Entry: e})
+			o.After = e.Key
+		}
+		o.Revision = page.Revision
+		more = page.Remaining > 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for t, c := range tables {
+		c.recent = window{floor: o.Revision}
+		t.contents = c
+		t.wake()
+	}
+	s.claims = claims
+	s.reached(o.Revision)
+	return nil
+}
+
+// follow applies what happens in the store after the copy was made.
+func (s *State) follow(ctx context.Context) error {
+	w, err := s.store.Watch(ctx, "/", s.Revision())
+	if err != nil {
+		return fmt.Errorf("state: following the store: %w", err)
+	}
+	defer w.Close()
+	for {
+		events, revision, err := w.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("state: following the store: %w", err)
+		}
+		if err := s.advance(events, revision); err != nil {
+			return err
+		}
+	}
+}
+
 // advance applies the events and then lets readers see revision.
 func (s *State) advance(events []store.Event, revision store.Revision) error {
 	changes := make([]change, 0, len(events))
@@ -37,7 +98,7 @@ func (s *State) advance(events []store.Event, revision store.Revision) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range events {
-		s.claim(e)
+		claim(s.claims, e)
 	}
 	for _, c := range changes {
 		c.table.apply(c)
@@ -45,6 +106,12 @@ func (s *State) advance(events []store.Event, revision store.Revision) error {
 	for _, c := range changes {
 		c.table.wake()
 	}
+	s.reached(revision)
+	return nil
+}
+
+// reached lets readers see revision, and those go on who waited for it.
+func (s *State) reached(revision store.Revision) {
 	s.revision = max(s.revision, revision)
 	s.waiters = slices.DeleteFunc(s.waiters, func(w waiter) bool {
 		if w.revision > s.revision {
@@ -53,20 +120,6 @@ func (s *State) advance(events []store.Event, revision store.Revision) error {
 		close(w.reached)
 		return true
 	})
-	return nil
-}
-
-// apply is advance for one event that no reader can see yet.
-func (s *State) apply(e store.Event) error {
-	c, err := s.read(e)
-	if err != nil {
-		return err
-	}
-	s.claim(e)
-	if c.table != nil {
-		c.table.apply(c)
-	}
-	return nil
 }
 
 // read decodes the event; it needs no lock.
@@ -82,14 +135,15 @@ func (s *State) read(e store.Event) (change, error) {
 	return change{table: t, key: key, entry: entry, gone: e.Deleted}, nil
 }
 
-func (s *State) claim(e store.Event) {
-	claim, ok := strings.CutPrefix(e.Entry.Key, claimPrefix)
+// claim takes note of a claim that was made or given back.
+func claim(claims map[string]types.UID, e store.Event) {
+	name, ok := strings.CutPrefix(e.Entry.Key, claimPrefix)
 	switch {
 	case !ok:
 	case e.Deleted:
-		delete(s.claims, claim)
+		delete(claims, name)
 	default:
-		s.claims[claim] = types.UID(e.Entry.Value)
+		claims[name] = types.UID(e.Entry.Value)
 	}
 }
 

@@ -14,6 +14,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -57,9 +58,6 @@ type waiter struct {
 	reached  chan struct{}
 }
 
-// openPage is how many entries are read from the store at once.
-const openPage = 1000
-
 // Open reads everything from the store. Run must be called for State to follow it:
 // without it writes wait for their own effect.
 func Open(ctx context.Context, st store.Store, o Options) (*State, error) {
@@ -85,49 +83,18 @@ func Open(ctx context.Context, st store.Store, o Options) (*State, error) {
 	return s, nil
 }
 
-// load fills the copy with one consistent reading of the store.
-func (s *State) load(ctx context.Context) error {
-	o := store.ListOptions{Limit: openPage}
-	for {
-		page, err := s.store.List(ctx, "/", o)
-		if err != nil {
-			return fmt.Errorf("state: reading the store: %w", err)
-		}
-		for _, e := range page.Entries {
-			if err := s.apply(store.Event{Entry: e}); err != nil {
-				return err
-			}
-		}
-		o.Revision = page.Revision
-		if page.Remaining == 0 {
-			break
-		}
-		o.After = page.Entries[len(page.Entries)-1].Key
-	}
-	s.revision = o.Revision
-	for _, t := range s.tables {
-		t.recent = window{floor: o.Revision}
-	}
-	return nil
-}
-
 // Run follows the store until ctx ends, and then returns nil.
 func (s *State) Run(ctx context.Context) error {
 	defer close(s.ended)
-	w, err := s.store.Watch(ctx, "/", s.Revision())
-	if err != nil {
-		return fmt.Errorf("state: following the store: %w", err)
-	}
-	defer w.Close()
 	for {
-		events, revision, err := w.Next(ctx)
+		err := s.follow(ctx)
+		for errors.Is(err, store.ErrCompacted) {
+			err = s.load(ctx)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("state: following the store: %w", err)
-		}
-		if err := s.advance(events, revision); err != nil {
 			return err
 		}
 	}

@@ -15,20 +15,25 @@ import (
 // tree is an ordered map whose copies are cheap: they share what neither has changed.
 type tree = btree.Map[string, *Entry]
 
-// table holds the objects of one kind, under "<namespace>/<name>". Everything but the
-// first fields is guarded by State.mu.
+// table holds the objects of one kind.
 type table struct {
 	kind   *resource.Kind
 	prefix string // of its keys in the store
 	codec  codec
 	cache  *encodings
 
+	*contents               // guarded by State.mu
+	changed   chan struct{} // closed and replaced by every change; guarded by State.mu
+}
+
+// contents are a table's objects, under "<namespace>/<name>", and what is known of their
+// past.
+type contents struct {
 	entries tree
 	owned   tree // under "<owner's uid>\x00<key>"
 	onNode  tree // under "<node>\x00<key>"
 	recent  window
-	newest  store.Revision // of its last change
-	changed chan struct{}  // closed and replaced by every change
+	newest  store.Revision // of the last change
 }
 
 func newTable(k *resource.Kind, cache *encodings) *table {
@@ -39,16 +44,15 @@ func newTable(k *resource.Kind, cache *encodings) *table {
 	return &table{
 		kind: k, prefix: "/" + group + "/" + k.Plural + "/",
 		codec: newCodec(k), cache: cache,
-		changed: make(chan struct{}),
+		contents: &contents{}, changed: make(chan struct{}),
 	}
 }
 
 // key is where an object is in its table.
 func key(namespace, name string) string { return namespace + "/" + name }
 
-// apply writes one change into the table and its window. The change's revision is not
-// older than any before it.
-func (t *table) apply(c change) {
+// apply writes one change. Its revision is not older than any before it.
+func (t *contents) apply(c change) {
 	prev, _ := t.entries.Get(c.key)
 	if prev != nil {
 		t.unindex(c.key, prev)
@@ -70,7 +74,7 @@ func (t *table) apply(c change) {
 	t.recent.add(&record{Event: event})
 }
 
-func (t *table) index(key string, e *Entry) {
+func (t *contents) index(key string, e *Entry) {
 	for _, owner := range e.owners {
 		t.owned.Set(string(owner)+"\x00"+key, e)
 	}
@@ -79,7 +83,7 @@ func (t *table) index(key string, e *Entry) {
 	}
 }
 
-func (t *table) unindex(key string, e *Entry) {
+func (t *contents) unindex(key string, e *Entry) {
 	for _, owner := range e.owners {
 		t.owned.Delete(string(owner) + "\x00" + key)
 	}

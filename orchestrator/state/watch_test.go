@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 	"wherry/orchestrator/store"
 	"wherry/orchestrator/store/memstore"
@@ -236,5 +237,36 @@ func TestManyWatchersShareEvents(t *testing.T) {
 	wg.Wait()
 	if len(objects) != 1 || len(encoded) != 1 {
 		t.Errorf("%d objects and %d encodings for %d watchers", len(objects), len(encoded), watchers)
+	}
+}
+
+// A state that cannot read fast enough to follow the store reads everything anew.
+func TestStateFallsBehindTheStore(t *testing.T) {
+	st := memstore.New()
+	slow := must(state.Open(t.Context(), st, state.Options{Kinds: resource.New()}))
+	h := start(t, st, state.Options{})
+	h.create(service("s"))
+	h.create(configMap("a"))
+	h.create(configMap("b"))
+	h.delete(configMap("b"), state.DeleteOptions{})
+	if err := st.Compact(t.Context(), st.Revision()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- slow.Run(ctx) }()
+	k, _ := slow.Kinds().For((*corev1.ConfigMap)(nil))
+	if got := names(must(slow.List(ctx, k, state.ListOptions{})).Entries); len(got) != 1 || got[0] != "a" {
+		t.Errorf("sees %q", got)
+	}
+	taken := service("t")
+	taken.Spec.ClusterIP = state.List[*corev1.Service](slow, state.Selector{})[0].Spec.ClusterIP
+	if _, err := state.Create(ctx, slow, taken); !apierrors.IsInvalid(err) {
+		t.Errorf("a claim that is taken: %v", err)
+	}
+	must(state.Create(ctx, slow, configMap("c")))
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
