@@ -74,16 +74,7 @@ func pod(name, cpu string) *corev1.Pod {
 
 func (c *cluster) node(n *corev1.Node) {
 	c.Helper()
-	if _, err := state.Create(c.ctx, c.State, n); err != nil {
-		c.Fatal(err)
-	}
-	// A new Node starts without status, as a client cannot write it there.
-	if _, err := state.UpdateStatus(c.ctx, c.State, "", n.Name, func(live *corev1.Node) error {
-		live.Status = *n.Status.DeepCopy()
-		return nil
-	}); err != nil {
-		c.Fatal(err)
-	}
+	addNode(c, c.State, n)
 }
 
 func (c *cluster) pod(p *corev1.Pod) {

@@ -112,7 +112,9 @@ func TestIndexesFollowChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	count := func(uid types.UID) int { return len(state.List[*corev1.ConfigMap](h.State, state.Selector{Owner: uid})) }
+	count := func(uid types.UID) int {
+		return len(state.List[*corev1.ConfigMap](h.State, state.Selector{Owner: uid}))
+	}
 	if count("u1") != 0 || count("u2") != 1 {
 		t.Errorf("after an update: u1 %d, u2 %d", count("u1"), count("u2"))
 	}
@@ -284,7 +286,10 @@ func TestOpenReadsWhatIsThere(t *testing.T) {
 	if _, err := state.Create(again.ctx, again.State, taken); !apierrors.IsInvalid(err) {
 		t.Errorf("a claim was not read: %v", err)
 	}
-	if d := cmp.Diff([]string{"s", "t"}, func() []string { again.create(service("t")); return names(h.list(h.kind(taken), state.ListOptions{}).Entries) }()); d != "" {
+	if d := cmp.Diff([]string{"s", "t"}, func() []string {
+		again.create(service("t"))
+		return names(h.list(h.kind(taken), state.ListOptions{}).Entries)
+	}()); d != "" {
 		t.Errorf("one state does not see what another was answered: %s", d)
 	}
 }

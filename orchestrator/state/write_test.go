@@ -295,7 +295,7 @@ func TestBind(t *testing.T) {
 			cannot + `"gated": pod gated has non-empty .spec.schedulingGates`,
 		} {
 			bindings[i].UID = ""
-			if got := h.Bind(h.ctx, bindings[i : i+1])[0]; want == "" && got != nil || want != "" && (got == nil || got.Error() != want) {
+			if got := h.Bind(h.ctx, bindings[i:i+1])[0]; want == "" && got != nil || want != "" && (got == nil || got.Error() != want) {
 				h.Errorf("bind %s: %v, want %q", bindings[i].Name, got, want)
 			}
 		}
