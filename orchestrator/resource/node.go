@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Fields that are deprecated are cleared and warned of here.
+
 package resource
 
 import (
