@@ -12,14 +12,15 @@ type served struct {
 	kinds map[string]*resource.Kind // by path of the collection without namespace, as in apis/apps/v1/deployments
 }
 
-// actions are subresources that do something, by path as above. The apiserver implements them.
+// actions are subresources that do something, by path as above. The apiserver implements them, or refuses
+// with the reason; a test of its own compares.
 var actions = map[string]bool{
+	"api/v1/pods/attach":      true,
 	"api/v1/pods/binding":     true,
 	"api/v1/pods/eviction":    true,
+	"api/v1/pods/exec":        true,
 	"api/v1/pods/log":         true,
 	"api/v1/pods/portforward": true,
-	"api/v1/pods/proxy":       true,
-	"api/v1/services/proxy":   true,
 }
 
 // notStored are resources that answer and keep nothing.
