@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wherry/orchestrator/apiserver/auth"
 )
@@ -39,7 +38,7 @@ func (s *Server) chain(routes http.Handler) http.Handler {
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, at target, routes http.Handler) {
 	if len(r.URL.RequestURI()) > maxURL {
-		s.fail(w, r, apierrors.NewGenericServerResponse(http.StatusRequestURITooLong, at.verb, schema.GroupResource{}, "", "the URL is too long", 0, false))
+		s.fail(w, r, tooLong())
 		return
 	}
 	user, err := s.admitted(r, at)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -41,6 +42,11 @@ func methodNotAllowed() error {
 // noResource is what Kubernetes says to a resource that a served version does not have.
 func noResource() error {
 	return apierrors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "", 0, false)
+}
+
+func tooLong() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusRequestURITooLong, Message: fmt.Sprintf("the URL is too long: limit is %d", maxURL)}}
 }
 
 // fail writes err as a Status in a form that the client takes.
