@@ -20,6 +20,7 @@ import (
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
+	"wherry/orchestrator/store"
 	"wherry/orchestrator/store/memstore"
 )
 
@@ -49,8 +50,13 @@ type cluster struct {
 // start runs a state and a server with the namespace default until the test ends.
 func start(t testing.TB, change ...func(*apiserver.Config)) *cluster {
 	t.Helper()
+	return startOn(t, memstore.New(), change...)
+}
+
+func startOn(t testing.TB, over store.Store, change ...func(*apiserver.Config)) *cluster {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	st, err := state.Open(ctx, memstore.New(), state.Options{Kinds: resource.New(), Admission: admission.Default()})
+	st, err := state.Open(ctx, over, state.Options{Kinds: resource.New(), Admission: admission.Default()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,9 +68,6 @@ func start(t testing.TB, change ...func(*apiserver.Config)) *cluster {
 			t.Errorf("state: %v", err)
 		}
 	})
-	if _, err := state.Create(ctx, st, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}); err != nil {
-		t.Fatal(err)
-	}
 	cfg := apiserver.Config{State: st, Authenticator: named{}, Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&cfg)
@@ -73,7 +76,9 @@ func start(t testing.TB, change ...func(*apiserver.Config)) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &cluster{t: t, state: st, server: server}
+	c := &cluster{t: t, state: st, server: server}
+	create(c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	return c
 }
 
 // answer is what came back.

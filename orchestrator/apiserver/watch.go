@@ -137,15 +137,15 @@ func (w *watcher) run(ctx context.Context) error {
 func (w *watcher) drain(ctx context.Context) error {
 	for {
 		events, revision, err := w.feed.Next(ctx)
-		if err != nil {
-			return err
-		}
 		for _, event := range events {
 			if err := w.event(event); err != nil {
 				return err
 			}
 		}
-		w.seen = max(w.seen, revision)
+		w.seen = max(w.seen, revision) // also when nothing came until ctx ended
+		if err != nil {
+			return err
+		}
 		if err := w.flush(); err != nil {
 			return err
 		}
