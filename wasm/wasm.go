@@ -163,7 +163,7 @@ type Instance struct {
 	exit    Exit // set before done is closed
 }
 
-// Start runs the module. ctx bounds the start only. Errors are about the spec and the module, or ErrClosed; what
+// Start runs the module, and returns when the guest has its memory. ctx bounds the start only. Errors are about the spec and the module, or ErrClosed; what
 // the guest does is in its Exit.
 func (h *Host) Start(ctx context.Context, m *Module, s Spec) (*Instance, error) {
 	if err := ctx.Err(); err != nil {
@@ -189,7 +189,14 @@ func (h *Host) Start(ctx context.Context, m *Module, s Spec) (*Instance, error) 
 		i.process.Discard()
 		return nil, errors.Join(fmt.Errorf("wasm: start %s: %w", s.Name, err), i.system.Close())
 	}
-	return i, nil
+	select {
+	case <-i.process.Started():
+		return i, nil
+	case <-ctx.Done():
+		i.Kill()
+		<-i.done
+		return nil, fmt.Errorf("wasm: start %s: %w", s.Name, ctx.Err())
+	}
 }
 
 // launch starts the instance's goroutine, unless the host is closed.

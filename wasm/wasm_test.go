@@ -1,12 +1,12 @@
 package wasm
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -179,13 +179,16 @@ func TestServeAndTerminate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.Get("http://" + <-network.listening + "/me")
+	conn, err := net.Dial("tcp", <-network.listening)
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := io.ReadAll(res.Body)
-	if res.Body.Close(); err != nil || string(body) != "hello from /me\n" {
-		t.Errorf("answer %q, %v", body, err)
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "you\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || line != "hello you\n" {
+		t.Errorf("answer %q, %v", line, err)
 	}
 	i.Terminate()
 	<-i.Done()

@@ -102,6 +102,7 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	e.cancel()
 	e.work.Wait()
+	e.freeIdle()
 	ctx := context.Background()
 	var errs []error
 	for _, t := range e.tenants {
@@ -111,6 +112,18 @@ func (e *Engine) Close() error {
 		errs = append(errs, e.base.runtime.Close(ctx))
 	}
 	return errors.Join(append(errs, e.cache.Close(ctx))...)
+}
+
+// freeIdle frees the modules that nobody uses.
+func (e *Engine) freeIdle() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, m := range e.modules {
+		if m.expiry != nil {
+			m.expiry.Stop()
+			m.free()
+		}
+	}
 }
 
 // newTenant makes a runtime with the host modules.

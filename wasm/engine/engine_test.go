@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -210,9 +211,58 @@ func TestCompileOnce(t *testing.T) {
 		t.Errorf("opened %d times, %d modules", opened, len(e.modules))
 	}
 	last.Release()
-	if len(e.modules) != 0 {
-		t.Error("the module is kept though nobody has it")
-	}
+}
+
+func TestModulesAreKeptForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := newEngine(t, Config{Interpreter: true})
+		opened := 0
+		open := func() (io.ReadCloser, error) {
+			opened++
+			return opener(wasmtest.Nothing())()
+		}
+		use := func() *Module {
+			m, err := e.Compile(t.Context(), "one", open)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		use().Release()
+		time.Sleep(idle - time.Second)
+		m := use()
+		time.Sleep(2 * idle)
+		m.Release()
+		if use().Release(); opened != 1 {
+			t.Errorf("opened %d times", opened)
+		}
+		time.Sleep(idle + time.Second)
+		if use().Release(); opened != 2 {
+			t.Errorf("opened %d times after a while", opened)
+		}
+	})
+}
+
+func TestCPULimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock(250)
+		c.start()
+		begin := time.Now()
+		for range 1000 { // slices of a millisecond
+			time.Sleep(time.Millisecond)
+			c.tick(nil)
+		}
+		if took := time.Since(begin); took < 3900*time.Millisecond || took > 4*time.Second {
+			t.Errorf("a second's work took %v with a quarter of a core", took)
+		}
+		if used := time.Duration(c.used.Load()); used != time.Second {
+			t.Errorf("used %v", used)
+		}
+		stop := make(chan struct{})
+		close(stop)
+		c.spent = time.Hour
+		c.tick(stop) // returns
+	})
 }
 
 func TestCompileStopsWaiting(t *testing.T) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,8 +22,10 @@ type memory struct {
 	limit   int64
 	size    atomic.Int64
 	region  region
-	wanted  int64     // what was refused, with what the guest had
-	refused time.Time // when
+	wanted  int64         // what was refused, with what the guest had
+	refused time.Time     // when
+	ready   sync.Once     // there is memory, or there will be none
+	started chan struct{} // closed then
 }
 
 // region is a range of addresses.
@@ -37,7 +40,7 @@ func newMemory(limit int64) *memory {
 	if limit <= 0 || limit > maxMemory {
 		limit = maxMemory
 	}
-	return &memory{limit: limit / pageSize * pageSize}
+	return &memory{limit: limit / pageSize * pageSize, started: make(chan struct{})}
 }
 
 // Allocate implements experimental.MemoryAllocator. A guest has one memory at most.
@@ -58,8 +61,11 @@ func (m *memory) Reallocate(size uint64) []byte {
 		return nil
 	}
 	m.size.Store(int64(size))
+	m.start()
 	return b
 }
+
+func (m *memory) start() { m.ready.Do(func() { close(m.started) }) }
 
 func (m *memory) refuse(size int64) { m.wanted, m.refused = size, time.Now() }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -23,11 +24,16 @@ const maxModule = 256 << 20
 // compilationWorkers is how many functions of a module are compiled at the same time.
 const compilationWorkers = 2
 
+// idle is for how long a module is kept that nobody uses: reading it from the cache again takes a tenth of a second.
+const idle = time.Minute
+
 // Module is compiled code. It is shared: whoever gets it from Compile releases it.
 type Module struct {
 	engine *Engine
 	digest string
 	users  int           // guarded by engine.mu
+	expiry *time.Timer   // set while there are no users; guarded by engine.mu
+	idled  int           // how often there were none; guarded by engine.mu
 	ready  chan struct{} // closed when what follows is set
 	err    error
 	code   wazero.CompiledModule
@@ -63,6 +69,10 @@ func (e *Engine) module(digest string, open func() (io.ReadCloser, error)) (*Mod
 	}
 	if m := e.modules[digest]; m != nil {
 		m.users++
+		if m.expiry != nil {
+			m.expiry.Stop()
+			m.expiry = nil
+		}
 		return m, nil
 	}
 	// The compilation is a user too, until it is done.
@@ -89,19 +99,43 @@ func (e *Engine) forget(m *Module) {
 // Release gives the module back. Processes hold it themselves.
 func (m *Module) Release() {
 	m.engine.mu.Lock()
-	m.users--
-	last := m.users == 0
-	if last && m.engine.modules[m.digest] == m {
+	defer m.engine.mu.Unlock()
+	if m.users--; m.users > 0 {
+		return
+	}
+	if m.engine.closed || m.engine.modules[m.digest] != m {
+		m.free()
+		return
+	}
+	m.idled++
+	now := m.idled
+	m.expiry = time.AfterFunc(idle, func() { m.expire(now) })
+}
+
+// expire frees the module, if it has not been used since it idled for the given time.
+func (m *Module) expire(idled int) {
+	m.engine.mu.Lock()
+	defer m.engine.mu.Unlock()
+	if m.expiry != nil && m.idled == idled {
+		m.free()
+	}
+}
+
+// free gives the code back. engine.mu is held, and there are no users.
+func (m *Module) free() {
+	m.expiry = nil
+	if m.engine.modules[m.digest] == m {
 		delete(m.engine.modules, m.digest)
 	}
-	m.engine.mu.Unlock()
-	if last && m.code != nil {
-		for range m.counts {
-			if err := m.code.Close(context.Background()); err != nil {
-				m.engine.log.Warn("closing compiled code", "digest", m.digest, "err", err)
-			}
+	if m.code == nil {
+		return
+	}
+	for range m.counts {
+		if err := m.code.Close(context.Background()); err != nil {
+			m.engine.log.Warn("closing compiled code", "digest", m.digest, "err", err)
 		}
 	}
+	m.code = nil
 }
 
 // hold adds a user.

@@ -71,6 +71,9 @@ func (p *Process) Kill() {
 	p.cancel()
 }
 
+// Started is closed when the guest has its memory, or has ended.
+func (p *Process) Started() <-chan struct{} { return p.memory.started }
+
 // Usage returns the CPU time since the start and the bytes of linear memory.
 func (p *Process) Usage() (cpu time.Duration, memory int64) {
 	return time.Duration(p.clock.used.Load()), p.memory.size.Load()
@@ -86,6 +89,7 @@ func (p *Process) Discard() {
 // could not be started.
 func (p *Process) Run(with func(context.Context) context.Context) (Result, error) {
 	defer p.Discard()
+	defer p.memory.start()
 	t, err := p.engine.enter(p.tenant)
 	if err != nil {
 		return Result{}, err
@@ -110,6 +114,9 @@ func (p *Process) call(ctx context.Context, r wazero.Runtime) (err error) {
 			}
 		}
 	}()
+	if len(p.module.code.ExportedMemories()) == 0 {
+		p.memory.start()
+	}
 	mod, err := r.InstantiateModule(ctx, p.module.code, wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		return err

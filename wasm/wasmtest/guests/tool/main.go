@@ -2,10 +2,10 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"runtime"
 	"strconv"
@@ -82,7 +82,7 @@ func eat() {
 	}
 }
 
-// serve answers on the first listener, descriptor 3 or the argument, until accepting fails.
+// serve greets on the listener at descriptor 3, or at the argument, until accepting fails.
 func serve(args []string) {
 	fd := 3
 	if len(args) > 0 {
@@ -91,8 +91,21 @@ func serve(args []string) {
 	l, err := net.FileListener(os.NewFile(uintptr(fd), "listener"))
 	check(err)
 	fmt.Println("serving")
-	err = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, "hello from", r.URL.Path)
-	}))
+	for {
+		var conn net.Conn
+		if conn, err = l.Accept(); err != nil {
+			break
+		}
+		go answer(conn)
+	}
 	fmt.Println("served:", err)
+}
+
+// answer greets everybody who says a name.
+func answer(conn net.Conn) {
+	defer conn.Close()
+	names := bufio.NewScanner(conn)
+	for names.Scan() {
+		fmt.Fprintln(conn, "hello", names.Text())
+	}
 }
