@@ -1,0 +1,112 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"wherry/nodeagent/runtime"
+	"wherry/nodeagent/runtime/logfile"
+	"wherry/wasm"
+	"wherry/wasm/wasip1"
+)
+
+// maxMessage is how much of the end of a termination message is kept, in bytes, as Kubernetes does.
+const maxMessage = 4096
+
+// container is one run.
+type container struct {
+	spec     runtime.Spec
+	instance *wasm.Instance
+	output   *output
+	done     chan struct{} // closed when the status is final
+
+	status runtime.Status // guarded by Driver.mu
+}
+
+// run starts a guest with its output in the log.
+func (d *Driver) run(ctx context.Context, m *wasm.Module, s runtime.Spec) (*container, error) {
+	var network wasip1.Network
+	if d.config.Network != nil {
+		var err error
+		if network, err = d.config.Network(s); err != nil {
+			return nil, err
+		}
+	}
+	out, err := openOutput(s)
+	if err != nil {
+		return nil, err
+	}
+	guest := guestSpec(s, network)
+	guest.Stdout, guest.Stderr = out.stdout, out.stderr
+	started := time.Now()
+	i, err := d.config.Host.Start(ctx, m, guest)
+	if err != nil {
+		return nil, errors.Join(err, out.close())
+	}
+	return &container{
+		spec: s, instance: i, output: out, done: make(chan struct{}),
+		status: runtime.Status{ID: s.ID, State: runtime.Running, Started: started, ContainerID: containerID(s.ID)},
+	}, nil
+}
+
+// finish waits until the guest has ended, and closes the log.
+func (c *container) finish() error {
+	<-c.instance.Done()
+	return c.output.close()
+}
+
+// exited returns the final status.
+func (c *container) exited() runtime.Status {
+	exit := c.instance.Exit()
+	s := c.status
+	s.State, s.Finished = runtime.Exited, time.Now()
+	s.ExitCode, s.Reason, s.Message = exit.Code, exit.Reason, exit.Message
+	if message := tail(c.spec.TerminationMessagePath, maxMessage); message != "" {
+		s.Message = message
+	}
+	return s
+}
+
+// tail returns the last bytes of a file; "" if there is none that can be read.
+func tail(path string, most int64) string {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close() // only read: nothing can be lost
+	data, err := io.ReadAll(io.NewSectionReader(f, max(0, info.Size()-most), most))
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+// output is the log of one run.
+type output struct {
+	log            *logfile.Writer
+	stdout, stderr io.WriteCloser
+}
+
+func openOutput(s runtime.Spec) (*output, error) {
+	log, err := logfile.Create(s.LogPath, logfile.Options{MaxBytes: s.LogMaxBytes, MaxFiles: s.LogMaxFiles})
+	if err != nil {
+		return nil, err
+	}
+	return &output{log: log, stdout: log.Stream("stdout"), stderr: log.Stream("stderr")}, nil
+}
+
+func (o *output) close() error {
+	return errors.Join(o.stdout.Close(), o.stderr.Close(), o.log.Close())
+}
+
+func containerID(id runtime.ID) string {
+	return fmt.Sprintf("wasm://%s/%s/%d", id.Pod, id.Container, id.Attempt)
+}
