@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type worker struct {
 	facts  []func(h *Have)   // what happened since the last round, in order
 	told   chan struct{}     // holds a token while there is something new
 	latest *corev1.PodStatus // as reported last
+	news   chan struct{}     // closed by the next report, if somebody waits for it
 
 	have   *Have
 	doing  *doing
@@ -200,10 +202,33 @@ func (w *worker) report(want *corev1.Pod) {
 		return
 	}
 	w.have.Reported = s
-	w.mu.Lock()
-	w.latest = &s
-	w.mu.Unlock()
+	w.publish(&s)
 	w.Reports.Status(want, &s, false)
+}
+
+func (w *worker) publish(s *corev1.PodStatus) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.latest = s
+	if w.news != nil {
+		close(w.news)
+		w.news = nil
+	}
+}
+
+// isRunning says whether a run goes on, as far as was reported, and returns a channel that is closed by the next report.
+func (w *worker) isRunning(id runtime.ID) (bool, <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.news == nil {
+		w.news = make(chan struct{})
+	}
+	for _, c := range slices.Concat(w.latest.InitContainerStatuses, w.latest.ContainerStatuses) {
+		if c.Name == id.Container {
+			return c.State.Running != nil && int(c.RestartCount) == id.Attempt, w.news
+		}
+	}
+	return false, w.news
 }
 
 func (w *worker) finish(want *corev1.Pod) (gone bool) {

@@ -120,6 +120,30 @@ func (ws *Workers) Pod(uid string) (*corev1.Pod, *corev1.PodStatus) {
 	return w.current()
 }
 
+// Await returns when a run has ended, or is not known, or ctx has ended.
+func (ws *Workers) Await(ctx context.Context, id runtime.ID) {
+	for {
+		ws.mu.Lock()
+		w := ws.workers[id.Pod]
+		ws.mu.Unlock()
+		if w == nil {
+			return
+		}
+		running, news := w.isRunning(id)
+		if !running {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-news:
+		}
+	}
+}
+
+// Log is where the log of a run is.
+func (ws *Workers) Log(id runtime.ID) string { return ws.c.Folders.Log(id) }
+
 // Run runs the pods until the context ends. Containers then go on, as far as their driver lets them. It returns an error if
 // a driver cannot be asked at the beginning.
 func (ws *Workers) Run(ctx context.Context) error {
