@@ -6,10 +6,12 @@ import (
 	"io"
 	"sync"
 
-	"go.yaml.in/yaml/v2"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
+
+	"wherry/orchestrator/apiserver/openapi/types"
 )
 
 // TypeConverter returns what managed fields and server-side apply of the kinds are computed with. The types
@@ -45,7 +47,7 @@ func (c *converter) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
 }
 
 func readTypes() (*typed.Parser, error) {
-	f, err := generated.Open("generated/types.yaml.gz")
+	f, err := generated.Open("generated/types.json.gz")
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +60,6 @@ func readTypes() (*typed.Parser, error) {
 	if err != nil {
 		return nil, err
 	}
-	parser := &typed.Parser{}
-	return parser, yaml.Unmarshal(b, &parser.Schema)
+	all, err := types.Decode(b)
+	return &typed.Parser{Schema: schema.Schema{Types: all}}, err
 }

@@ -3,7 +3,7 @@
 //
 //	v3/<group version>.json.gz   OpenAPI 3 of one group version, "/" written as "__"
 //	v2.json.gz, v2.pb.gz         OpenAPI 2 of everything
-//	types.yaml.gz                the structure of the kinds, for managed fields
+//	types.json.gz                the structure of the kinds, for managed fields
 //
 // The kinds come from the registry; actions and resources that are not stored are listed in served.go. To be
 // run again whenever one of them or Kubernetes changes (make generate).
@@ -60,7 +60,7 @@ func run(out string) error {
 			return err
 		}
 	}
-	if err := writeTypes(filepath.Join(out, "types.yaml.gz"), schemas); err != nil {
+	if err := writeTypes(filepath.Join(out, "types.json.gz"), schemas); err != nil {
 		return err
 	}
 	return writeV2(spec, out, served, version)

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"slices"
 
-	"go.yaml.in/yaml/v2"
 	"k8s.io/kube-openapi/pkg/schemaconv"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"sigs.k8s.io/structured-merge-diff/v6/schema"
+
+	"wherry/orchestrator/apiserver/openapi/types"
 )
 
 // writeTypes turns schemas into the form that merges of managed fields work on.
@@ -25,12 +26,12 @@ func writeTypes(path string, schemas map[string]any) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	types, err := schemaconv.ToSchemaFromOpenAPI(models, false)
+	all, err := schemaconv.ToSchemaFromOpenAPI(models, false)
 	if err != nil {
 		return err
 	}
-	order(types.Types)
-	b, err := yaml.Marshal(types)
+	order(all.Types)
+	b, err := types.Encode(all.Types)
 	if err != nil {
 		return err
 	}
@@ -38,10 +39,10 @@ func writeTypes(path string, schemas map[string]any) error {
 }
 
 // order makes the file the same at every run.
-func order(types []schema.TypeDef) {
-	slices.SortFunc(types, func(a, b schema.TypeDef) int { return cmp.Compare(a.Name, b.Name) })
-	for i := range types {
-		orderAtom(types[i].Atom)
+func order(all []schema.TypeDef) {
+	slices.SortFunc(all, func(a, b schema.TypeDef) int { return cmp.Compare(a.Name, b.Name) })
+	for i := range all {
+		orderAtom(all[i].Atom)
 	}
 }
 
