@@ -75,6 +75,7 @@ func pod(name, cpu string) *corev1.Pod {
 func (c *cluster) node(n *corev1.Node) {
 	c.Helper()
 	addNode(c, c.State, n)
+	synctest.Wait() // the scheduler has seen it
 }
 
 func (c *cluster) pod(p *corev1.Pod) {

@@ -50,16 +50,17 @@ func (s *State) bind(ctx context.Context, k *resource.Kind, bindings []Binding, 
 		if err == nil {
 			err = s.wait(ctx, revision)
 		}
-		if !errors.Is(err, store.ErrConflict) {
-			if err != nil {
-				fill(results, commitError(err))
+		var lost *store.ConflictError
+		if errors.As(err, &lost) {
+			err = s.waitFor(ctx, lost)
+			if err == nil {
+				continue
 			}
-			return
 		}
-		if err := s.fresh(ctx); err != nil {
-			fill(results, err)
-			return
+		if err != nil {
+			fill(results, commitError(err))
 		}
+		return
 	}
 }
 

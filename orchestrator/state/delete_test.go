@@ -145,11 +145,10 @@ func TestGracefulPodWithFinalizer(t *testing.T) {
 	h.create(p)
 	h.Bind(h.ctx, []state.Binding{{Namespace: "default", Name: "p", Node: "n"}})
 	h.delete(p, state.DeleteOptions{})
-	release := func(*corev1.Pod) error { return nil }
 	if _, gone := h.delete(p, state.DeleteOptions{Grace: ptr(int64(0))}); gone {
 		t.Fatal("gone with a finalizer")
 	}
-	release = func(p *corev1.Pod) error { p.Finalizers = nil; return nil }
+	release := func(p *corev1.Pod) error { p.Finalizers = nil; return nil }
 	if _, err := state.Update(h.ctx, h.State, "default", "p", release); err != nil {
 		t.Fatal(err)
 	}

@@ -150,6 +150,9 @@ func claim(claims map[string]types.UID, e store.Event) {
 // wait returns when reads see the revision. Errors: the context's, store.ErrClosed when
 // the state no longer follows the store.
 func (s *State) wait(ctx context.Context, revision store.Revision) error {
+	if s.Revision() >= revision {
+		return nil
+	}
 	s.mu.Lock()
 	if s.revision >= revision {
 		s.mu.Unlock()
@@ -174,6 +177,11 @@ func (s *State) forget(w waiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiters = slices.DeleteFunc(s.waiters, func(o waiter) bool { return o == w })
+}
+
+// waitFor waits until reads see what a commit ran into.
+func (s *State) waitFor(ctx context.Context, c *store.ConflictError) error {
+	return s.wait(ctx, max(c.Present.Revision, s.store.Revision()))
 }
 
 // fresh waits until reads see everything that has been answered, by whomever.

@@ -80,11 +80,6 @@ func negates(sel fields.Selector, name string) bool {
 	return n > 1
 }
 
-// all says that the matcher selects everything of its kind.
-func (m *matcher) all() bool {
-	return !m.narrow() && m.Namespace == ""
-}
-
 // narrow says that it selects by more than the namespace.
 func (m *matcher) narrow() bool {
 	return m.never || m.Name != "" || m.Labels != nil || m.fields != nil || m.Owner != "" || m.Node != ""

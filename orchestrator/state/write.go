@@ -115,7 +115,7 @@ func (s *State) commit(ctx context.Context, w write) (Object, verdict, error) {
 	revision, err := s.store.Commit(ctx, w.ops()...)
 	var lost *store.ConflictError
 	if errors.As(err, &lost) {
-		if err := s.fresh(ctx); err != nil {
+		if err := s.waitFor(ctx, lost); err != nil {
 			return nil, failed, err
 		}
 		if lost.Key == w.table.prefix+w.key {
