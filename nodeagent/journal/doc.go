@@ -11,7 +11,7 @@
 //	    <kind>/                       decimal, as in nodelink.Kind
 //	        <namespace>/<name> -> Change: uid, revision, object
 //	statuses/
-//	    <pod uid>   -> one byte (1: acknowledged), then PodStatus: the newest one, with its attempts and restarts
+//	    <pod uid>   -> PodStatus: the newest one, with its attempts and restarts
 //
 // Objects and the welcome are durable when the call returns. Statuses change more often: they ride in the next
 // commit, and Run makes one a second after a change, so that a flash card lives long. What a lost second costs is a

@@ -72,7 +72,7 @@ func open(path string, log *slog.Logger) (*Journal, error) {
 	}
 	j := &Journal{
 		db: db, log: log, dirty: make(chan struct{}, 1),
-		objects: map[key]*nodelink.Change{}, statuses: map[string]note{}, changed: map[string]bool{},
+		objects: map[key]*nodelink.Change{}, statuses: map[string]*nodelink.PodStatus{}, changed: map[string]bool{},
 	}
 	if err := db.View(j.load); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -157,14 +157,11 @@ func (j *Journal) loadObject(_, value []byte) error {
 }
 
 func (j *Journal) loadStatus(uid, value []byte) error {
-	if len(value) == 0 {
-		return fmt.Errorf("%w: an empty status", errDamaged)
-	}
 	s := new(nodelink.PodStatus)
-	if err := getMessage(value[1:], s); err != nil {
+	if err := getMessage(value, s); err != nil {
 		return err
 	}
-	j.statuses[string(uid)] = note{status: s, settled: value[0] == 1}
+	j.statuses[string(uid)] = s
 	return nil
 }
 
@@ -196,19 +193,11 @@ func putChange(tx *bbolt.Tx, c *nodelink.Change) error {
 	return putMessage(b, name, c)
 }
 
-// putNote writes a status, or removes it if there is none any more.
-func putNote(tx *bbolt.Tx, uid string, n note) error {
+// putStatus writes a status, or removes it if there is none any more.
+func putStatus(tx *bbolt.Tx, uid string, s *nodelink.PodStatus) error {
 	b := tx.Bucket(statusesBucket)
-	if n.status == nil {
+	if s == nil {
 		return b.Delete([]byte(uid))
 	}
-	settled := byte(0)
-	if n.settled {
-		settled = 1
-	}
-	data, err := proto.MarshalOptions{}.MarshalAppend([]byte{settled}, n.status)
-	if err != nil {
-		return err
-	}
-	return b.Put([]byte(uid), data)
+	return putMessage(b, []byte(uid), s)
 }

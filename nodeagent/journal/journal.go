@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -37,8 +38,8 @@ type Journal struct {
 	mu       sync.Mutex
 	welcome  *nodelink.Welcome
 	objects  map[key]*nodelink.Change
-	statuses map[string]note
-	changed  map[string]bool // pod uids whose status is not in the file
+	statuses map[string]*nodelink.PodStatus // the newest ones, by pod uid
+	changed  map[string]bool                // pod uids whose status is not in the file
 }
 
 type key struct {
@@ -47,12 +48,6 @@ type key struct {
 }
 
 func keyOf(c *nodelink.Change) key { return key{c.GetKind(), c.GetNamespace(), c.GetName()} }
-
-// note is the newest status of a pod.
-type note struct {
-	status  *nodelink.PodStatus
-	settled bool
-}
 
 // Close writes what is not in the file yet, and closes it.
 func (j *Journal) Close() error {
@@ -111,6 +106,16 @@ func (j *Journal) Apply(changes []*nodelink.Change) error {
 	return nil
 }
 
+// Have lists what the journal holds, for the link to send differences to.
+func (j *Journal) Have() []*nodelink.Have {
+	objects := j.Objects()
+	all := make([]*nodelink.Have, len(objects))
+	for i, c := range objects {
+		all[i] = &nodelink.Have{Kind: c.Kind, Namespace: c.Namespace, Name: c.Name, Uid: c.Uid, Revision: c.Revision}
+	}
+	return all
+}
+
 // Objects returns every object, by kind, namespace and name.
 func (j *Journal) Objects() []*nodelink.Change {
 	j.mu.Lock()
@@ -128,27 +133,19 @@ func (j *Journal) Objects() []*nodelink.Change {
 	return all
 }
 
-// Note keeps the newest status of a pod until it is settled, and beyond, until the pod is gone.
-func (j *Journal) Note(s *nodelink.PodStatus) {
-	j.set(s.GetUid(), note{status: s})
-}
+// Note keeps the newest status of a pod, until Forget.
+func (j *Journal) Note(s *nodelink.PodStatus) { j.set(s.GetUid(), s) }
 
-// Settle notes that the control plane has s. If it is not the newest one nothing happens. The status of a pod that is gone
-// is forgotten.
-func (j *Journal) Settle(s *nodelink.PodStatus) {
-	j.mu.Lock()
-	n, ok := j.statuses[s.GetUid()]
-	j.mu.Unlock()
-	if ok && n.status == s {
-		j.set(s.GetUid(), note{status: s, settled: true})
-	}
-}
+// Forget drops the status of a pod that the control plane has forgotten.
+func (j *Journal) Forget(uid string) { j.set(uid, nil) }
 
-func (j *Journal) set(uid string, n note) {
+// set notes a status, or that there is none any more.
+func (j *Journal) set(uid string, s *nodelink.PodStatus) {
 	j.mu.Lock()
-	j.statuses[uid] = n
-	if n.settled && n.status.GetGone() {
+	if s == nil {
 		delete(j.statuses, uid)
+	} else {
+		j.statuses[uid] = s
 	}
 	j.changed[uid] = true
 	j.mu.Unlock()
@@ -162,32 +159,15 @@ func (j *Journal) set(uid string, n note) {
 func (j *Journal) Status(uid string) *nodelink.PodStatus {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.statuses[uid].status
+	return j.statuses[uid]
 }
 
-// Unsettled returns the statuses that the control plane may not have.
-func (j *Journal) Unsettled() []*nodelink.PodStatus {
+// Statuses returns all of them. Which of them the control plane has is not known: they are whole states, and may be
+// told again.
+func (j *Journal) Statuses() []*nodelink.PodStatus {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var all []*nodelink.PodStatus
-	for _, n := range j.statuses {
-		if !n.settled {
-			all = append(all, n.status)
-		}
-	}
-	return all
-}
-
-// Forget drops the statuses of all pods but these.
-func (j *Journal) Forget(keep func(uid string) bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for uid, n := range j.statuses {
-		if n.settled && !keep(uid) {
-			delete(j.statuses, uid)
-			j.changed[uid] = true
-		}
-	}
+	return slices.Collect(maps.Values(j.statuses))
 }
 
 // Run writes statuses to the file, a second after they changed, until the context ends. An error of the file system is
@@ -233,7 +213,7 @@ func (j *Journal) commit(write func(*bbolt.Tx) error) error {
 		defer j.mu.Unlock()
 		riding, j.changed = j.changed, map[string]bool{}
 		for uid := range riding {
-			if err := putNote(tx, uid, j.statuses[uid]); err != nil {
+			if err := putStatus(tx, uid, j.statuses[uid]); err != nil {
 				return err
 			}
 		}

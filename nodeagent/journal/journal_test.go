@@ -94,35 +94,27 @@ func TestWelcome(t *testing.T) {
 
 func TestStatuses(t *testing.T) {
 	j := openAt(t, filepath.Join(t.TempDir(), "journal.db"))
-	old, newer := &nodelink.PodStatus{Uid: "u", Status: []byte("1")}, &nodelink.PodStatus{Uid: "u", Status: []byte("2")}
-	j.Note(old)
-	j.Note(newer)
-	j.Settle(old) // too late: it is not the newest
+	newest := &nodelink.PodStatus{Uid: "u", Status: []byte("2")}
+	j.Note(&nodelink.PodStatus{Uid: "u", Status: []byte("1")})
+	j.Note(newest)
+	j.Note(&nodelink.PodStatus{Uid: "other", Gone: true})
 	j = reopen(t, j)
-	if all := j.Unsettled(); len(all) != 1 || !proto.Equal(all[0], newer) {
-		t.Fatalf("unsettled: %v", all)
+	if !proto.Equal(j.Status("u"), newest) || len(j.Statuses()) != 2 {
+		t.Fatalf("statuses: %v", j.Statuses())
 	}
-	j.Settle(j.Unsettled()[0])
-	j = reopen(t, j)
-	if all := j.Unsettled(); len(all) != 0 || !proto.Equal(j.Status("u"), newer) {
-		t.Errorf("unsettled: %v, status: %v", all, j.Status("u"))
+	j.Forget("other")
+	j.Forget("unknown")
+	if j = reopen(t, j); j.Status("other") != nil || len(j.Statuses()) != 1 {
+		t.Errorf("still there: %v", j.Statuses())
 	}
-	gone := &nodelink.PodStatus{Uid: "u", Gone: true}
-	j.Note(gone)
-	j.Settle(gone)
-	if j = reopen(t, j); j.Status("u") != nil {
-		t.Errorf("still there: %v", j.Status("u"))
-	}
-	j.Note(&nodelink.PodStatus{Uid: "unsettled"})
-	kept := &nodelink.PodStatus{Uid: "kept"}
-	j.Note(kept)
-	j.Settle(kept)
-	other := &nodelink.PodStatus{Uid: "other"}
-	j.Note(other)
-	j.Settle(other)
-	j.Forget(func(uid string) bool { return uid == "kept" })
-	if j = reopen(t, j); j.Status("kept") == nil || j.Status("unsettled") == nil || j.Status("other") != nil {
-		t.Error("the wrong ones were forgotten")
+}
+
+func TestHave(t *testing.T) {
+	j := openAt(t, filepath.Join(t.TempDir(), "journal.db"))
+	apply(t, j, change(nodelink.Kind_KIND_POD, "a", 7, "x"))
+	want := &nodelink.Have{Kind: nodelink.Kind_KIND_POD, Namespace: "default", Name: "a", Uid: "u-a", Revision: 7}
+	if have := j.Have(); len(have) != 1 || !proto.Equal(have[0], want) {
+		t.Errorf("have %v", have)
 	}
 }
 

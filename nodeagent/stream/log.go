@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -17,23 +18,19 @@ import (
 	"wherry/proto/nodelink"
 )
 
-func (s *Server) log(ctx context.Context, st link.Stream, o *nodelink.Log) error {
+func (s *Server) log(o *nodelink.Log) (Serve, error) {
 	p, status, err := s.pod(o.GetPodUid())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	id, err := run(p, status, o.GetContainer(), o.GetPrevious())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	path := s.LogPath(id)
-	if _, err := os.Stat(path); err != nil {
-		return refuse(link.CodeCanceled, "the log of container %q is not here: it has been removed, or nothing was ever written", o.GetContainer())
+	if _, err := os.Stat(s.LogPath(id)); err != nil {
+		return nil, fmt.Errorf("the log of container %q is not here: it has been removed, or nothing was ever written", o.GetContainer())
 	}
-	if err := s.answer(st, &nodelink.Opened{}); err != nil {
-		return err
-	}
-	return s.copyLog(ctx, st, id, readOptions(o))
+	return func(ctx context.Context, st link.Stream) { s.end(st, s.copyLog(ctx, st, id, readOptions(o))) }, nil
 }
 
 // errGone says that nobody reads the log any more.
@@ -83,18 +80,18 @@ func run(p *corev1.Pod, status *corev1.PodStatus, container string, previous boo
 	all := slices.Concat(status.InitContainerStatuses, status.ContainerStatuses)
 	i := slices.IndexFunc(all, func(c corev1.ContainerStatus) bool { return c.Name == container })
 	if i < 0 {
-		return runtime.ID{}, refuse(link.CodeCanceled, "container %q in pod %q is not available", container, p.Name)
+		return runtime.ID{}, fmt.Errorf("container %q in pod %q is not available", container, p.Name)
 	}
 	c := all[i]
 	id := runtime.ID{Pod: string(p.UID), Container: container, Attempt: int(c.RestartCount)}
 	waits := c.State.Waiting != nil
 	switch {
 	case previous && c.LastTerminationState.Terminated == nil:
-		return id, refuse(link.CodeCanceled, "previous terminated container %q in pod %q not found", container, p.Name)
+		return id, fmt.Errorf("previous terminated container %q in pod %q not found", container, p.Name)
 	case previous && !waits:
 		id.Attempt--
 	case waits && c.LastTerminationState.Terminated == nil:
-		return id, refuse(link.CodeCanceled, "container %q in pod %q is waiting to start: %s", container, p.Name, c.State.Waiting.Reason)
+		return id, fmt.Errorf("container %q in pod %q is waiting to start: %s", container, p.Name, c.State.Waiting.Reason)
 	}
 	return id, nil
 }

@@ -2,8 +2,8 @@
 // pod, and a tunnel from a pod of another node. Every stream names a pod that runs here now, or it is refused in words that
 // reach the user.
 //
-// A stream begins with an Open, which the uplink has read. Serve answers Opened; then bytes follow until either
-// side ends them.
+// A stream begins with an Open, which the uplink has read and hands to Server.Open; the answer to that is a refusal, or
+// what carries the bytes.
 package stream
 
 import (
@@ -38,7 +38,7 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// Server serves streams. Serve may be called concurrently.
+// Server serves streams. Its methods may be called concurrently.
 type Server struct{ Config }
 
 // New returns a server.
@@ -49,106 +49,84 @@ func New(c Config) *Server {
 	return &Server{c}
 }
 
-// patience is how long a dial may take, and a peer that takes no bytes is borne while it is told no.
+// Serve carries a stream to its end, and closes it.
+type Serve = func(ctx context.Context, st link.Stream)
+
+// patience is how long a dial may take.
 const patience = 10 * time.Second
 
-// Serve serves one stream to its end, and closes it.
-func (s *Server) Serve(ctx context.Context, st link.Stream, o *nodelink.Open) {
-	var err error
+// Open decides about a stream. An error is for the user's eyes.
+func (s *Server) Open(ctx context.Context, o *nodelink.Open) (Serve, error) {
 	switch {
 	case o.GetLog() != nil:
-		err = s.log(ctx, st, o.GetLog())
+		return s.log(o.GetLog())
 	case o.GetPortForward() != nil:
-		err = s.portForward(ctx, st, o.GetPortForward())
+		return s.portForward(ctx, o.GetPortForward())
 	case o.GetTunnel() != nil:
-		err = s.tunnel(ctx, st, o.GetTunnel())
-	default:
-		err = refuse(link.CodeProtocol, "this agent does not know what the stream is for; it may be older than the control plane")
+		return s.tunnel(ctx, o.GetTunnel())
 	}
-	var r *refusal
-	if errors.As(err, &r) {
-		err = s.answer(st, &nodelink.Opened{Refusal: &nodelink.Refusal{Code: uint32(r.code), Message: r.Error()}})
+	return nil, errors.New("this agent does not know what the stream is for; it may be older than the control plane")
+}
+
+// end closes a stream after it was carried.
+func (s *Server) end(st link.Stream, err error) {
+	if err == nil {
+		err = st.Close()
+	} else {
+		st.Reset(link.CodeInternal)
 	}
 	if err != nil {
 		s.Log.Debug("stream broke off", "err", err)
-		st.Reset(link.CodeInternal)
-		return
 	}
-	if err := st.Close(); err != nil {
-		s.Log.Debug("stream was not closed well", "err", err)
-	}
-}
-
-// answer says how the stream was taken.
-func (s *Server) answer(st link.Stream, o *nodelink.Opened) error {
-	if err := st.SetWriteDeadline(time.Now().Add(patience)); err != nil {
-		return err
-	}
-	if err := nodelink.WriteMessage(st, o); err != nil {
-		return fmt.Errorf("answer a stream: %w", err)
-	}
-	return st.SetWriteDeadline(time.Time{})
-}
-
-// refusal is a no that the user sees.
-type refusal struct {
-	code    link.Code
-	message string
-}
-
-func (r *refusal) Error() string { return r.message }
-
-func refuse(code link.Code, format string, args ...any) error {
-	return &refusal{code, fmt.Sprintf(format, args...)}
 }
 
 func (s *Server) pod(uid string) (*corev1.Pod, *corev1.PodStatus, error) {
 	p, status := s.Pod(uid)
 	if p == nil {
-		return nil, nil, refuse(link.CodeCanceled, "no pod with uid %q is on this node now", uid)
+		return nil, nil, fmt.Errorf("no pod with uid %q is on this node now", uid)
 	}
 	return p, status, nil
 }
 
-func (s *Server) portForward(ctx context.Context, st link.Stream, o *nodelink.PortForward) error {
+func (s *Server) portForward(ctx context.Context, o *nodelink.PortForward) (Serve, error) {
 	p, _, err := s.pod(o.GetPodUid())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if o.GetPort() < 1 || o.GetPort() > 65535 {
-		return refuse(link.CodeProtocol, "%d is no port", o.GetPort())
+		return nil, fmt.Errorf("%d is no port", o.GetPort())
 	}
-	dialing, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	c, err := s.DialPod(dialing, o.GetPodUid(), uint16(o.GetPort()))
+	c, err := s.DialPod(ctx, o.GetPodUid(), uint16(o.GetPort()))
 	if err != nil {
-		return refuse(link.CodeCanceled, "failed to connect to port %d of pod %s/%s: %v", o.GetPort(), p.Namespace, p.Name, err)
+		return nil, fmt.Errorf("failed to connect to port %d of pod %s/%s: %w", o.GetPort(), p.Namespace, p.Name, err)
 	}
-	return s.join(ctx, st, "tcp", c)
+	return s.join("tcp", c), nil
 }
 
-func (s *Server) tunnel(ctx context.Context, st link.Stream, o *nodelink.Tunnel) error {
+func (s *Server) tunnel(ctx context.Context, o *nodelink.Tunnel) (Serve, error) {
 	to, err := netip.ParseAddr(o.GetAddress())
 	if err != nil || o.GetPort() < 1 || o.GetPort() > 65535 || o.GetNetwork() != "tcp" && o.GetNetwork() != "udp" {
-		return refuse(link.CodeProtocol, "a tunnel to %s %q port %d", o.GetNetwork(), o.GetAddress(), o.GetPort())
+		return nil, fmt.Errorf("there is no tunnel to %s %q port %d", o.GetNetwork(), o.GetAddress(), o.GetPort())
 	}
 	var source netip.AddrPort
 	if ip, err := netip.ParseAddr(o.GetSource()); err == nil {
 		source = netip.AddrPortFrom(ip, 0)
 	}
-	dialing, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	c, err := s.DialTunnel(dialing, source, o.GetNetwork(), netip.AddrPortFrom(to, uint16(o.GetPort())))
+	c, err := s.DialTunnel(ctx, source, o.GetNetwork(), netip.AddrPortFrom(to, uint16(o.GetPort())))
 	if err != nil {
-		return refuse(link.CodeCanceled, "%v", err)
+		return nil, err
 	}
-	return s.join(ctx, st, o.GetNetwork(), c)
+	return s.join(o.GetNetwork(), c), nil
 }
 
-// join says yes and copies both ways, with half-close, until both have ended or one has failed.
-func (s *Server) join(ctx context.Context, st link.Stream, network string, c net.Conn) error {
-	if err := s.answer(st, &nodelink.Opened{}); err != nil {
-		return errors.Join(err, c.Close())
+// join copies both ways, with half-close, until both have ended or one has failed. What is returned has to be called:
+// it closes c.
+func (s *Server) join(network string, c net.Conn) Serve {
+	return func(ctx context.Context, st link.Stream) {
+		s.end(st, podnet.Splice(ctx, podnet.StreamConn(st, network, netip.AddrPort{}, netip.AddrPort{}), c))
 	}
-	return podnet.Splice(ctx, podnet.StreamConn(st, network, netip.AddrPort{}, netip.AddrPort{}), c)
 }

@@ -104,7 +104,16 @@ func (n *node) serve(ctx context.Context, agent link.Session) {
 			if err := nodelink.ReadMessage(st, &o, nodelink.MaxOpening); err != nil {
 				n.Error(err)
 			}
-			s.Serve(ctx, st, &o)
+			serve, err := s.Open(ctx, &o)
+			opened := &nodelink.Opened{}
+			if err != nil {
+				opened.Refusal = &nodelink.Refusal{Message: err.Error()}
+				serve = func(_ context.Context, st link.Stream) { st.Close() }
+			}
+			if err := nodelink.WriteMessage(st, opened); err != nil && !errors.As(err, new(*link.Error)) {
+				n.Error(err)
+			}
+			serve(ctx, st)
 			ends <- struct{}{}
 		}()
 	}
@@ -295,8 +304,8 @@ func TestRefusals(t *testing.T) {
 			{portForward("u1", 0), "0 is no port"},
 			{portForward("u1", 70000), "70000 is no port"},
 			{portForward("u1", 80), "failed to connect to port 80 of pod default/web: connection refused"},
-			{tunnel("sctp", "10.42.0.5"), `a tunnel to sctp "10.42.0.5" port 53`},
-			{tunnel("tcp", "nowhere"), `a tunnel to tcp "nowhere" port 53`},
+			{tunnel("sctp", "10.42.0.5"), `there is no tunnel to sctp "10.42.0.5" port 53`},
+			{tunnel("tcp", "nowhere"), `there is no tunnel to tcp "nowhere" port 53`},
 			{tunnel("tcp", "10.42.0.5"), "connection refused"},
 			{&nodelink.Open{}, "this agent does not know what the stream is for; it may be older than the control plane"},
 		} {
