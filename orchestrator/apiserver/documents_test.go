@@ -16,7 +16,7 @@ func TestExtrasAreDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	methods := map[string]string{"create": "post", "get": "get"}
+	methods := map[string]string{"create": "post", "get": "get", "update": "put", "patch": "patch", "delete": "delete"}
 	for _, e := range extras(virtuals()) {
 		base := "/apis/" + e.GroupVersion().String()
 		if e.Group == "" {

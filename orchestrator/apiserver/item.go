@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"wherry/orchestrator/apiserver/media"
+	"wherry/orchestrator/apiserver/wire"
 	"wherry/orchestrator/resource"
 )
 
@@ -17,6 +18,7 @@ type item interface {
 	Object() resource.Object
 	JSON() []byte
 	Proto() []byte
+	Message() []byte // Proto without the envelope
 }
 
 // made is an item that no entry stands behind: the answer to a write, a bookmark, an
@@ -30,6 +32,7 @@ type made struct {
 func (m *made) Object() resource.Object { return m.object }
 func (m *made) JSON() []byte            { return m.json() }
 func (m *made) Proto() []byte           { return m.proto() }
+func (m *made) Message() []byte         { return must(wire.Raw(m.proto())) }
 
 // item makes obj showable; obj is not modified.
 func (s *Server) item(kind *resource.Kind, obj resource.Object) *made {

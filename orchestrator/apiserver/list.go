@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bufio"
 	"bytes"
 	"io"
 	"net/http"
@@ -62,7 +63,12 @@ func (c *call) page(meta metav1.ListMeta, n int, at func(int) item) error {
 		return nil
 	}
 	c.w.Header().Set("Content-Type", c.out.ContentType())
-	if err := write(c.w); err != nil {
+	out := bufio.NewWriterSize(c.w, 32<<10)
+	err = write(out)
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
 		// The head is out: nothing is left but to break the connection.
 		c.s.log.Debug("a list was not written to its end", "path", c.r.URL.Path, "error", err)
 		panic(http.ErrAbortHandler)
@@ -89,7 +95,7 @@ func (c *call) pager(meta metav1.ListMeta, n int, at func(int) item) (func(io.Wr
 	case c.out.Format == media.Protobuf:
 		items := make([][]byte, n)
 		for i := range items {
-			items[i] = at(i).Proto()
+			items[i] = at(i).Message()
 		}
 		return func(w io.Writer) error { return wire.ProtobufList(w, head, items) }, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -66,24 +67,32 @@ func (t *table) cells(obj resource.Object) []any {
 
 // row is one line of JSON.
 func (t *table) row(it item) ([]byte, error) {
-	row := struct {
-		Cells  []any           `json:"cells"`
-		Object json.RawMessage `json:"object"`
-	}{Cells: t.cells(it.Object()), Object: json.RawMessage("null")}
-	var err error
+	cells, err := json.Marshal(t.cells(it.Object()))
+	if err != nil {
+		return nil, fmt.Errorf("encoding table cells: %w", err)
+	}
+	object, err := t.object(it)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat([]byte(`{"cells":`), cells, []byte(`,"object":`), object, []byte("}")), nil
+}
+
+// object is what a row carries beside its cells.
+func (t *table) object(it item) ([]byte, error) {
 	switch t.include {
 	case metav1.IncludeObject:
-		row.Object = it.JSON()
+		return it.JSON(), nil
 	case metav1.IncludeNone:
-	default:
-		row.Object, err = json.Marshal(partial(it.Object(), t.version))
+		return []byte("null"), nil
 	}
+	if meta := wire.Metadata(it.JSON(), t.kind.Kind, t.kind.GroupVersion().String()); meta != nil {
+		begin := fmt.Appendf(nil, `{"kind":"PartialObjectMetadata","apiVersion":"%s/%s","metadata":`, metav1.GroupName, t.version)
+		return slices.Concat(begin, meta, []byte("}")), nil
+	}
+	b, err := json.Marshal(partial(it.Object(), t.version))
 	if err != nil {
 		return nil, fmt.Errorf("encoding metadata: %w", err)
-	}
-	b, err := json.Marshal(row)
-	if err != nil {
-		return nil, fmt.Errorf("encoding a table row: %w", err)
 	}
 	return b, nil
 }

@@ -70,6 +70,32 @@ func (b *Bare) Of(object []byte) []byte {
 	return b.buf
 }
 
+// Metadata is the part of a JSON object, as this server encodes them, that stands under its first
+// "metadata", which follows kind and apiVersion. It shares memory; nil if the object begins otherwise.
+func Metadata(object []byte, kind, apiVersion string) []byte {
+	rest, found := bytes.CutPrefix(object, fmt.Appendf(nil, `{"kind":%q,"apiVersion":%q,"metadata":`, kind, apiVersion))
+	if !found {
+		return nil
+	}
+	depth, quoted := 0, false
+	for i := 0; i < len(rest); i++ {
+		switch b := rest[i]; {
+		case quoted && b == '\\':
+			i++
+		case b == '"':
+			quoted = !quoted
+		case quoted:
+		case b == '{':
+			depth++
+		case b == '}':
+			if depth--; depth == 0 {
+				return rest[:i+1]
+			}
+		}
+	}
+	return nil
+}
+
 // magic begins every Kubernetes protobuf message.
 var magic = []byte("k8s\x00")
 
@@ -117,26 +143,22 @@ func Raw(envelope []byte) ([]byte, error) {
 	return raw, nil
 }
 
-// ProtobufList writes a list of enveloped messages as one enveloped message.
+// ProtobufList writes a list of bare messages as one enveloped message.
 func ProtobufList(w io.Writer, head Head, items [][]byte) error {
 	meta, err := head.Meta.Marshal()
 	if err != nil {
 		return fmt.Errorf("encoding list metadata: %w", err)
 	}
-	raws := make([][]byte, len(items))
 	size := sizeBytes(listMeta, len(meta))
-	for i, item := range items {
-		if raws[i], err = Raw(item); err != nil {
-			return err
-		}
-		size += sizeBytes(listItems, len(raws[i]))
+	for _, item := range items {
+		size += sizeBytes(listItems, len(item))
 	}
 	start := appendHead(nil, head, size)
 	if _, err := w.Write(protowire.AppendBytes(protowire.AppendTag(start, listMeta, protowire.BytesType), meta)); err != nil {
 		return err
 	}
 	var tag [16]byte
-	for _, raw := range raws {
+	for _, raw := range items {
 		b := protowire.AppendVarint(protowire.AppendTag(tag[:0], listItems, protowire.BytesType), uint64(len(raw)))
 		if _, err := w.Write(b); err != nil {
 			return err

@@ -48,7 +48,11 @@ func TestProtobufListIsWhatKubernetesWrites(t *testing.T) {
 		var items [][]byte
 		for i := range n {
 			cm := configMap(string(rune('a' + i)))
-			items = append(items, encode(t, cm))
+			raw, err := wire.Raw(encode(t, cm))
+			if err != nil {
+				t.Fatal(err)
+			}
+			items = append(items, raw)
 			list.Items = append(list.Items, *cm)
 		}
 		var got bytes.Buffer
@@ -130,6 +134,21 @@ func TestBareLeavesOtherObjectsAlone(t *testing.T) {
 	for _, object := range []string{`{}`, `{"apiVersion":"v1","kind":"ConfigMap"}`, `{"kind":"Secret","apiVersion":"v1","a":1}`} {
 		if got := string(bare.Of([]byte(object))); got != object {
 			t.Errorf("%s became %s", object, got)
+		}
+	}
+}
+
+func TestMetadata(t *testing.T) {
+	const begin = `{"kind":"ConfigMap","apiVersion":"v1","metadata":`
+	for object, want := range map[string]string{
+		begin + `{}}`: `{}`,
+		begin + `{"name":"a","labels":{"b":"}\"\\"}},"data":{"c":"}"}}`: `{"name":"a","labels":{"b":"}\"\\"}}`,
+		begin + `{"name":"a"`:                               ``,
+		`{"kind":"Secret","apiVersion":"v1","metadata":{}}`: ``,
+		``: ``,
+	} {
+		if got := string(wire.Metadata([]byte(object), "ConfigMap", "v1")); got != want {
+			t.Errorf("%s: %s, want %s", object, got, want)
 		}
 	}
 }

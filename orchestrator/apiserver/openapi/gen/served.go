@@ -21,6 +21,8 @@ var actions = map[string]bool{
 	"api/v1/pods/exec":        true,
 	"api/v1/pods/log":         true,
 	"api/v1/pods/portforward": true,
+	"api/v1/pods/proxy":       true,
+	"api/v1/services/proxy":   true,
 }
 
 // notStored are resources that answer and keep nothing.
