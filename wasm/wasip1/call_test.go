@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +34,7 @@ type caller struct {
 // newCaller makes a System and memory to call its functions with.
 func newCaller(t testing.TB, c Config) *caller {
 	t.Helper()
+	c.Logger = slog.New(slog.DiscardHandler)
 	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)

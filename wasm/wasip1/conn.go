@@ -18,14 +18,13 @@ type conn struct {
 	ahead  readAhead
 	behind writeBehind
 
-	mu        sync.Mutex
-	nc        net.Conn // nil while connecting and after a failed attempt
-	failed    errno    // of the attempt
-	reported  bool     // failed was given to the guest
-	closed    bool
-	shutRead  bool
-	shutWrite bool
-	cancel    context.CancelFunc // of the attempt
+	mu       sync.Mutex
+	nc       net.Conn // nil while connecting and after a failed attempt
+	failed   errno    // of the attempt
+	reported bool     // failed was given to the guest
+	closed   bool
+	shutRead bool
+	cancel   context.CancelFunc // of the attempt
 }
 
 func newConn(s *System, nc net.Conn) *conn {
@@ -165,7 +164,6 @@ func (c *conn) shutdown(read, write bool) errno {
 	}
 	c.mu.Lock()
 	c.shutRead = c.shutRead || read
-	c.shutWrite = c.shutWrite || write
 	c.mu.Unlock()
 	if write && !c.behind.shutdown() {
 		c.drained()

@@ -114,10 +114,11 @@ func (d *dir) at(path string) (place, errno) {
 	if strings.HasPrefix(path, "/") {
 		return place{}, enotcapable
 	}
-	if len(d.files) > 0 && !strings.HasSuffix(path, "/") {
-		if p, ok := d.files[pathpkg.Clean(path)]; ok {
-			return p, success
+	if p, ok := d.files[pathpkg.Clean(path)]; ok {
+		if strings.HasSuffix(path, "/") {
+			return place{}, enotdir
 		}
+		return p, success
 	}
 	if d.root != nil {
 		return place{root: d.root, name: path, readOnly: d.mount.readOnly}, success

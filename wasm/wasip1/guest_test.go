@@ -8,19 +8,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
 )
 
-// guests are the programs under testdata/guest: built and compiled once, when a test first asks for one.
+// guests are the programs under testdata/guest: built once, when a test first asks for one, and run in one runtime.
 type guests struct {
-	dir   string
-	cache wazero.CompilationCache
-	build func() error
+	dir      string
+	build    func() error
+	cache    wazero.CompilationCache
+	runtime  wazero.Runtime
+	compiled map[string]wazero.CompiledModule
 }
 
 var built guests
@@ -42,8 +44,8 @@ func testMain(m *testing.M) (int, error) {
 	built.dir = dir
 	built.build = sync.OnceValue(built.make)
 	code := m.Run()
-	if built.cache != nil {
-		err = built.cache.Close(context.Background())
+	if built.runtime != nil {
+		err = errors.Join(built.runtime.Close(context.Background()), built.cache.Close(context.Background()))
 	}
 	return code, errors.Join(err, os.RemoveAll(dir))
 }
@@ -68,8 +70,13 @@ func (g *guests) make() error {
 	if err := goCommand(compile); err != nil {
 		return err
 	}
-	g.cache, err = wazero.NewCompilationCacheWithDir(filepath.Join(g.dir, "cache"))
-	return err
+	if g.cache, err = wazero.NewCompilationCacheWithDir(filepath.Join(g.dir, "cache")); err != nil {
+		return err
+	}
+	ctx := context.Background()
+	g.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCompilationCache(g.cache))
+	g.compiled = map[string]wazero.CompiledModule{}
+	return Instantiate(ctx, g.runtime)
 }
 
 func goCommand(args []string, env ...string) error {
@@ -81,17 +88,25 @@ func goCommand(args []string, env ...string) error {
 	return nil
 }
 
-// module returns the bytes of a guest.
-func (g *guests) module(t testing.TB, name string) []byte {
+// module returns a guest.
+func (g *guests) module(t testing.TB, name string) wazero.CompiledModule {
 	t.Helper()
 	if err := g.build(); err != nil {
 		t.Fatal(err)
+	}
+	if m := g.compiled[name]; m != nil {
+		return m
 	}
 	b, err := os.ReadFile(filepath.Join(g.dir, name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	m, err := g.runtime.CompileModule(context.Background(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.compiled[name] = m
+	return m
 }
 
 // running is a guest that was started.
@@ -111,7 +126,7 @@ func start(t testing.TB, name string, c Config) *running {
 }
 
 // startModule is start for a bubble: building the guests, which uses processes, comes before it.
-func startModule(t testing.TB, name string, module []byte, c Config) *running {
+func startModule(t testing.TB, name string, module wazero.CompiledModule, c Config) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{out: &lockedBuffer{}, cancel: cancel, done: make(chan struct{})}
@@ -124,26 +139,21 @@ func startModule(t testing.TB, name string, module []byte, c Config) *running {
 		t.Fatal(err)
 	}
 	r.sys = s
-	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCompilationCache(built.cache))
-	if err := Instantiate(ctx, rt); err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := rt.CompileModule(ctx, module)
-	if err != nil {
-		t.Fatal(err)
-	}
 	go func() {
 		defer close(r.done)
-		_, r.err = rt.InstantiateModule(With(ctx, s), compiled, wazero.NewModuleConfig().WithName(name))
+		var mod api.Module
+		mod, r.err = built.runtime.InstantiateModule(With(ctx, s), module, wazero.NewModuleConfig().WithName(""))
 		var exit *sys.ExitError
 		if errors.As(r.err, &exit) {
 			r.code, r.err = exit.ExitCode(), nil
+		} else if r.err == nil {
+			r.err = mod.Close(ctx)
 		}
 	}()
 	t.Cleanup(func() {
 		cancel()
 		<-r.done
-		if err := errors.Join(s.Close(), rt.Close(context.Background())); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -162,17 +172,13 @@ func (r *running) wait(t testing.TB) (uint32, string) {
 
 // lockedBuffer is a bytes.Buffer that another goroutine may read.
 type lockedBuffer struct {
-	mu   sync.Mutex
-	buf  bytes.Buffer
-	cond *sync.Cond
+	mu  sync.Mutex
+	buf bytes.Buffer
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.cond != nil {
-		b.cond.Broadcast()
-	}
 	return b.buf.Write(p)
 }
 
@@ -180,16 +186,4 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
-}
-
-// waitFor returns when the output contains text.
-func (b *lockedBuffer) waitFor(text string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.cond == nil {
-		b.cond = sync.NewCond(&b.mu)
-	}
-	for !strings.Contains(b.buf.String(), text) {
-		b.cond.Wait()
-	}
 }

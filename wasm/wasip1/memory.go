@@ -34,9 +34,7 @@ func (m memory) bytes(ptr, n uint32) []byte {
 	return b
 }
 
-func (m memory) u16(ptr uint32) uint16 { return binary.LittleEndian.Uint16(m.bytes(ptr, 2)) }
 func (m memory) u32(ptr uint32) uint32 { return binary.LittleEndian.Uint32(m.bytes(ptr, 4)) }
-func (m memory) u64(ptr uint32) uint64 { return binary.LittleEndian.Uint64(m.bytes(ptr, 8)) }
 
 func (m memory) putU32(ptr, v uint32)        { binary.LittleEndian.PutUint32(m.bytes(ptr, 4), v) }
 func (m memory) putU64(ptr uint32, v uint64) { binary.LittleEndian.PutUint64(m.bytes(ptr, 8), v) }

@@ -167,3 +167,10 @@ func (n *memNetwork) connections() int {
 	defer n.mu.Unlock()
 	return n.open
 }
+
+// streams is a memNetwork without datagrams, which would be real ones.
+type streams struct{ *memNetwork }
+
+func (streams) ListenPacket(_ context.Context, network string, _ netip.AddrPort) (net.PacketConn, error) {
+	return nil, &net.OpError{Op: "listen", Net: network, Err: syscall.EAFNOSUPPORT}
+}

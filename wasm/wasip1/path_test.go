@@ -481,7 +481,7 @@ func TestSingleFileMounts(t *testing.T) {
 		"create":           {open("new", oflagCreate, rightWrite), enoent},
 		"write read-only":  {open("first.conf", 0, rightWrite), erofs},
 		"as a directory":   {open("first.conf", oflagDirectory, 0), enotdir},
-		"with a slash":     {open("first.conf/", 0, rightRead), enoent},
+		"with a slash":     {open("first.conf/", 0, rightRead), enotdir},
 		"unlink":           {c.pathCall("path_unlink_file", "second.conf"), ebusy},
 		"rename":           {c.rename("second.conf", "first.conf"), ebusy},
 		"mkdir":            {c.pathCall("path_create_directory", "second.conf"), eexist},

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/sys"
 )
 
@@ -66,8 +67,8 @@ type server struct {
 	waits  atomic.Int64 // of the guest
 }
 
-// startServer is called in a bubble; module comes from outside of it.
-func startServer(t testing.TB, module []byte) *server {
+// startServer may be called in a bubble; module comes from outside of it.
+func startServer(t testing.TB, module wazero.CompiledModule) *server {
 	t.Helper()
 	s := &server{net: newMemNetwork()}
 	s.running = startModule(t, "http", module, Config{

@@ -142,7 +142,7 @@ func (s *System) Terminate() {
 }
 
 // Close releases every descriptor and ends every call that waits, and with it the guest. What the guest wrote to
-// connections gets a second to leave. It returns when nothing of the System is left.
+// connections gets a second to leave. It returns when nothing of the System is left; another Close does nothing.
 func (s *System) Close() error {
 	s.cancel()
 	var errs []error
