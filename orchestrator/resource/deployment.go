@@ -11,7 +11,6 @@ import (
 	podutil "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/apis/apps"
 	"k8s.io/kubernetes/pkg/apis/apps/validation"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
 func deployments() *Kind {
@@ -53,17 +52,8 @@ func deployments() *Kind {
 		}),
 		Resets: resets(statusField),
 
-		Columns: []metav1.TableColumnDefinition{
-			nameColumn,
-			column("Ready", "string", "Number of the pod with ready state"),
-			column("Up-to-date", "string", appsv1.DeploymentStatus{}.SwaggerDoc()["updatedReplicas"]),
-			column("Available", "string", appsv1.DeploymentStatus{}.SwaggerDoc()["availableReplicas"]),
-			ageColumn,
-			wide("Containers", "string", "Names of each container in the template."),
-			wide("Images", "string", "Images referenced by each container in the template."),
-			wide("Selector", "string", appsv1.DeploymentSpec{}.SwaggerDoc()["selector"]),
-		},
-		Row: row(deploymentRow),
+		Columns: deploymentColumns(),
+		Row:     row(deploymentRow),
 		Subresources: map[string]*Subresource{
 			"status": {
 				PrepareForUpdate: typedUpdate(func(d, old *appsv1.Deployment) {
@@ -73,14 +63,10 @@ func deployments() *Kind {
 				ValidateUpdate: validateUpdate(validation.ValidateDeploymentStatusUpdate),
 				Resets:         resets(specField, []any{"metadata", "labels"}),
 			},
-			"scale": {Scale: &Scale{
-				Replicas: func(obj Object) (int32, int32, string) {
-					d := obj.(*appsv1.Deployment)
-					return replicas(d.Spec.Replicas), d.Status.Replicas, selectorText(d.Spec.Selector)
-				},
-				Set:      func(obj Object, n int32) { obj.(*appsv1.Deployment).Spec.Replicas = &n },
-				SpecPath: fieldpath.MakePathOrDie("spec", "replicas"),
-			}},
+			"scale": scaleDoor(func(obj Object) (**int32, int32, *metav1.LabelSelector) {
+				d := obj.(*appsv1.Deployment)
+				return &d.Spec.Replicas, d.Status.Replicas, d.Spec.Selector
+			}),
 		},
 	}
 }
@@ -91,6 +77,19 @@ func dropDeploymentFields(d, old *apps.Deployment) {
 		return
 	}
 	podutil.DropDisabledTemplateFields(&d.Spec.Template, &old.Spec.Template)
+}
+
+func deploymentColumns() []metav1.TableColumnDefinition {
+	return []metav1.TableColumnDefinition{
+		nameColumn,
+		column("Ready", "string", "Number of the pod with ready state"),
+		column("Up-to-date", "string", appsv1.DeploymentStatus{}.SwaggerDoc()["updatedReplicas"]),
+		column("Available", "string", appsv1.DeploymentStatus{}.SwaggerDoc()["availableReplicas"]),
+		ageColumn,
+		wide("Containers", "string", "Names of each container in the template."),
+		wide("Images", "string", "Images referenced by each container in the template."),
+		wide("Selector", "string", appsv1.DeploymentSpec{}.SwaggerDoc()["selector"]),
+	}
 }
 
 func deploymentRow(d *appsv1.Deployment) []any {

@@ -11,7 +11,6 @@ import (
 	podutil "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/apis/apps"
 	"k8s.io/kubernetes/pkg/apis/apps/validation"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
 func replicaSets() *Kind {
@@ -56,31 +55,18 @@ func replicaSets() *Kind {
 			return fields.Set{"status.replicas": strconv.Itoa(int(obj.(*appsv1.ReplicaSet).Status.Replicas))}
 		},
 		FieldNames: []string{"status.replicas"},
-		Columns: []metav1.TableColumnDefinition{
-			nameColumn,
-			column("Desired", "integer", appsv1.ReplicaSetSpec{}.SwaggerDoc()["replicas"]),
-			column("Current", "integer", appsv1.ReplicaSetStatus{}.SwaggerDoc()["replicas"]),
-			column("Ready", "integer", appsv1.ReplicaSetStatus{}.SwaggerDoc()["readyReplicas"]),
-			ageColumn,
-			wide("Containers", "string", "Names of each container in the template."),
-			wide("Images", "string", "Images referenced by each container in the template."),
-			wide("Selector", "string", appsv1.ReplicaSetSpec{}.SwaggerDoc()["selector"]),
-		},
-		Row: row(replicaSetRow),
+		Columns:    replicaSetColumns(),
+		Row:        row(replicaSetRow),
 		Subresources: map[string]*Subresource{
 			"status": {
 				PrepareForUpdate: typedUpdate(func(rs, old *appsv1.ReplicaSet) { rs.Spec = *old.Spec.DeepCopy() }),
 				ValidateUpdate:   validateUpdate(validation.ValidateReplicaSetStatusUpdate),
 				Resets:           resets(specField),
 			},
-			"scale": {Scale: &Scale{
-				Replicas: func(obj Object) (int32, int32, string) {
-					rs := obj.(*appsv1.ReplicaSet)
-					return replicas(rs.Spec.Replicas), rs.Status.Replicas, selectorText(rs.Spec.Selector)
-				},
-				Set:      func(obj Object, n int32) { obj.(*appsv1.ReplicaSet).Spec.Replicas = &n },
-				SpecPath: fieldpath.MakePathOrDie("spec", "replicas"),
-			}},
+			"scale": scaleDoor(func(obj Object) (**int32, int32, *metav1.LabelSelector) {
+				rs := obj.(*appsv1.ReplicaSet)
+				return &rs.Spec.Replicas, rs.Status.Replicas, rs.Spec.Selector
+			}),
 		},
 	}
 }
@@ -91,6 +77,19 @@ func dropReplicaSetFields(rs, old *apps.ReplicaSet) {
 		return
 	}
 	podutil.DropDisabledTemplateFields(&rs.Spec.Template, &old.Spec.Template)
+}
+
+func replicaSetColumns() []metav1.TableColumnDefinition {
+	return []metav1.TableColumnDefinition{
+		nameColumn,
+		column("Desired", "integer", appsv1.ReplicaSetSpec{}.SwaggerDoc()["replicas"]),
+		column("Current", "integer", appsv1.ReplicaSetStatus{}.SwaggerDoc()["replicas"]),
+		column("Ready", "integer", appsv1.ReplicaSetStatus{}.SwaggerDoc()["readyReplicas"]),
+		ageColumn,
+		wide("Containers", "string", "Names of each container in the template."),
+		wide("Images", "string", "Images referenced by each container in the template."),
+		wide("Selector", "string", appsv1.ReplicaSetSpec{}.SwaggerDoc()["selector"]),
+	}
 }
 
 func replicaSetRow(rs *appsv1.ReplicaSet) []any {

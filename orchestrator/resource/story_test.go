@@ -32,7 +32,7 @@ var update = flag.Bool("update", false, "write what comes out into the stories")
 //	taken               claims that others hold from here on, one a line
 //	object              what must have come out
 //	row                 its row, cells separated by |
-//	errors, warnings    what must have been said, one a line; nothing came out if there were errors
+//	errors, warnings    what must have been said, one a line, errors sorted; nothing came out if there were errors
 //
 // Files of the last three lines must follow the step that they judge. A step without "errors" must go well.
 // It is midnight before the first of January 2000.
@@ -171,6 +171,7 @@ func (s *story) finish(k *Kind, obj, old Object, validate func(Object) field.Err
 		for _, c := range status.ErrStatus.Details.Causes {
 			s.errs = append(s.errs, fmt.Sprintf("%s: %s: %s", c.Type, c.Field, c.Message))
 		}
+		slices.Sort(s.errs) // validation walks over maps
 		return
 	}
 	s.warned = nil

@@ -66,7 +66,11 @@ func complete(k *Kind) {
 		if s.PrepareForUpdate == nil {
 			s.PrepareForUpdate = k.PrepareForUpdate
 		} else {
-			s.PrepareForUpdate = keepMetadata(s.PrepareForUpdate)
+			if s.PrepareForUpdate == nil {
+				s.PrepareForUpdate = k.PrepareForUpdate
+			} else {
+				s.PrepareForUpdate = keepMetadata(s.PrepareForUpdate)
+			}
 		}
 		if s.ValidateUpdate == nil {
 			s.ValidateUpdate = k.ValidateUpdate

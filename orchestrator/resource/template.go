@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	podutil "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/apis/core"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
 // What kinds with replicas and a pod template share.
@@ -29,6 +30,21 @@ func selectorText(s *metav1.LabelSelector) string {
 		return ""
 	}
 	return selector.String()
+}
+
+// scaleDoor is the scale subresource of a kind, given where it keeps its numbers.
+func scaleDoor(of func(Object) (spec **int32, status int32, selector *metav1.LabelSelector)) *Subresource {
+	return &Subresource{Scale: &Scale{
+		Replicas: func(obj Object) (int32, int32, string) {
+			spec, status, selector := of(obj)
+			return replicas(*spec), status, selectorText(selector)
+		},
+		Set: func(obj Object, n int32) {
+			spec, _, _ := of(obj)
+			*spec = &n
+		},
+		SpecPath: fieldpath.MakePathOrDie("spec", "replicas"),
+	}}
 }
 
 // templateWarnings speaks of a name that makes poor pod names and of doubtful fields in a template; on
