@@ -43,6 +43,7 @@ type Config struct {
 	Heartbeat     time.Duration // how often agents are to be heard; 0 means 10 s
 	LeaseEvery    time.Duration // how often a live node's Lease is written; 0 means 5 min
 	ServiceCIDR   string        // "" means 10.43.0.0/16
+	PodCIDR       string        // of all nodes; "" means 10.42.0.0/16
 	DNSAddress    string        // "" means 10.43.0.10
 	ClusterDomain string        // "" means cluster.local
 	// Joins bounds the machines that may be joining at once; 0 means 32. Others are asked to come again.
@@ -61,6 +62,9 @@ func (c Config) complete() Config {
 	}
 	if c.ServiceCIDR == "" {
 		c.ServiceCIDR = "10.43.0.0/16"
+	}
+	if c.PodCIDR == "" {
+		c.PodCIDR = "10.42.0.0/16"
 	}
 	if c.DNSAddress == "" {
 		c.DNSAddress = "10.43.0.10"

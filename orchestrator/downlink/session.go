@@ -162,7 +162,7 @@ func (s *session) welcome(h *nodelink.Hello, podCIDR string) *nodelink.ServerMes
 	return &nodelink.ServerMessage{Body: &nodelink.ServerMessage_Welcome{Welcome: &nodelink.Welcome{
 		Version: version, ClusterId: s.PKI.ClusterID(), ServerVersion: s.Version,
 		HeartbeatSeconds: max(1, int64(s.Heartbeat/time.Second)),
-		PodCidr:          podCIDR, ServiceCidr: s.ServiceCIDR, DnsAddress: s.DNSAddress, ClusterDomain: s.ClusterDomain,
+		PodCidr:          podCIDR, ServiceCidr: s.ServiceCIDR, DnsAddress: s.DNSAddress, ClusterDomain: s.ClusterDomain, ClusterPodCidr: s.PodCIDR,
 	}}}
 }
 

@@ -783,6 +783,7 @@ type Welcome struct {
 	ServiceCidr      string                 `protobuf:"bytes,6,opt,name=service_cidr,json=serviceCidr,proto3" json:"service_cidr,omitempty"`
 	DnsAddress       string                 `protobuf:"bytes,7,opt,name=dns_address,json=dnsAddress,proto3" json:"dns_address,omitempty"` // cluster IP of DNS
 	ClusterDomain    string                 `protobuf:"bytes,8,opt,name=cluster_domain,json=clusterDomain,proto3" json:"cluster_domain,omitempty"`
+	ClusterPodCidr   string                 `protobuf:"bytes,9,opt,name=cluster_pod_cidr,json=clusterPodCidr,proto3" json:"cluster_pod_cidr,omitempty"` // pod addresses of all nodes
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -869,6 +870,13 @@ func (x *Welcome) GetDnsAddress() string {
 func (x *Welcome) GetClusterDomain() string {
 	if x != nil {
 		return x.ClusterDomain
+	}
+	return ""
+}
+
+func (x *Welcome) GetClusterPodCidr() string {
+	if x != nil {
+		return x.ClusterPodCidr
 	}
 	return ""
 }
@@ -1884,7 +1892,7 @@ const file_nodelink_proto_rawDesc = "" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x04 \x01(\tR\x03uid\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x04R\brevision\"\x9c\x02\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\"\xc6\x02\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
@@ -1895,7 +1903,8 @@ const file_nodelink_proto_rawDesc = "" +
 	"\fservice_cidr\x18\x06 \x01(\tR\vserviceCidr\x12\x1f\n" +
 	"\vdns_address\x18\a \x01(\tR\n" +
 	"dnsAddress\x12%\n" +
-	"\x0ecluster_domain\x18\b \x01(\tR\rclusterDomain\"\x1d\n" +
+	"\x0ecluster_domain\x18\b \x01(\tR\rclusterDomain\x12(\n" +
+	"\x10cluster_pod_cidr\x18\t \x01(\tR\x0eclusterPodCidr\"\x1d\n" +
 	"\tHeartbeat\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\"d\n" +
 	"\x04Feed\x12\x1a\n" +
