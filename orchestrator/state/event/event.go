@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,12 +85,22 @@ func (w *Writer) write(ctx context.Context, e *corev1.Event) error {
 		}
 	}
 	w.last = max(w.last+1, e.FirstTimestamp.UnixNano())
-	e.Name = fmt.Sprintf("%s.%x", e.InvolvedObject.Name, w.last)
+	e.Name = eventName(e.InvolvedObject.Name, w.last)
 	if _, err := state.Create(ctx, w.state, e); err != nil {
 		return err
 	}
 	known.name = e.Name
 	return nil
+}
+
+// maxName is the length of the longest name that is valid.
+const maxName = 253
+
+// eventName is object's name and a number, shortened to be a valid name.
+func eventName(object string, number int64) string {
+	suffix := fmt.Sprintf(".%x", number)
+	object = object[:min(len(object), maxName-len(suffix))]
+	return strings.TrimRight(object, "-.") + suffix
 }
 
 func (w *Writer) repeat(ctx context.Context, name string, e *corev1.Event) error {

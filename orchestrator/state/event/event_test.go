@@ -131,6 +131,17 @@ func TestOldEventsGo(t *testing.T) {
 	})
 }
 
+func TestLongNamesAreShortened(t *testing.T) {
+	bubble(t, func(t *testing.T, s *state.State, r *event.Recorder) {
+		long := pod.DeepCopy()
+		long.Name = strings.Repeat("x", 235) + "-" + strings.Repeat("y", 17)
+		r.Eventf(long, corev1.EventTypeNormal, "Long", "x")
+		if got := events(s); len(got) != 1 || got[0].InvolvedObject.Name != long.Name {
+			t.Errorf("events: %+v", got)
+		}
+	})
+}
+
 func TestNilRecorderIsSilent(t *testing.T) {
 	var r *event.Recorder
 	r.Eventf(pod, corev1.EventTypeNormal, "Nothing", "happens")
