@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -42,7 +43,7 @@ func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name st
 		return nil, false, failed, apierrors.NewNotFound(k.GroupResource(), name)
 	}
 	live := e.Object()
-	if err := checkPreconditions(k, live, o.Preconditions); err != nil {
+	if err := checkDeletion(k, live, o.Preconditions); err != nil {
 		return nil, false, failed, err
 	}
 	err := s.admit(ctx, Attributes{
@@ -68,6 +69,22 @@ func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name st
 	}
 	last, v, err := s.commit(ctx, w)
 	return last, gone, v, err
+}
+
+// checkDeletion is checkPreconditions in the words of a deletion.
+func checkDeletion(k *resource.Kind, live Object, p *metav1.Preconditions) error {
+	switch {
+	case p == nil:
+	case p.UID != nil && *p.UID != live.GetUID():
+		return conflict(k, live.GetName(), fmt.Sprintf(
+			"the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated",
+			*p.UID, live.GetUID()))
+	case p.ResourceVersion != nil && *p.ResourceVersion != live.GetResourceVersion():
+		return conflict(k, live.GetName(), fmt.Sprintf(
+			"the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified",
+			*p.ResourceVersion, live.GetResourceVersion()))
+	}
+	return nil
 }
 
 // mark does to obj what asking for its deletion does, and says whether nothing holds it

@@ -74,8 +74,3 @@ func (n *Node) Remove(uid types.UID) {
 		}
 	}
 }
-
-// Overcommitted says whether the pods ask for more than the node has.
-func (n *Node) Overcommitted() bool {
-	return int64(len(n.Pods)) > n.allocatable.Pods || len(n.requested.beyond(n.allocatable)) > 0
-}
