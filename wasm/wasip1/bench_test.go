@@ -1,6 +1,8 @@
 package wasip1
 
 import (
+	"fmt"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -32,18 +34,34 @@ func BenchmarkPoll(b *testing.B) {
 	}
 }
 
-// BenchmarkHTTP is one keep-alive client of the http guest, over net.Pipe.
+// BenchmarkHTTP asks the http guest over net.Pipe: one keep-alive client, then 64 at once.
 func BenchmarkHTTP(b *testing.B) {
-	s := startServer(b, built.module(b, "http"))
-	if _, err := s.get("/hello"); err != nil {
-		b.Fatal(err)
+	for _, clients := range []int{1, 64} {
+		b.Run(fmt.Sprint("clients=", clients), func(b *testing.B) {
+			s := startServer(b, built.module(b, "http"))
+			if _, err := s.get("/hello"); err != nil {
+				b.Fatal(err)
+			}
+			b.SetParallelism(max(1, clients/runtime.GOMAXPROCS(0)))
+			b.ResetTimer()
+			if clients == 1 {
+				for range b.N {
+					if _, err := s.get("/hello?name=bench"); err != nil {
+						b.Fatal(err)
+					}
+				}
+			} else {
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						if _, err := s.get("/hello?name=bench"); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			s.client.CloseIdleConnections()
+		})
 	}
-	for b.Loop() {
-		if _, err := s.get("/hello?name=bench"); err != nil {
-			b.Fatal(err)
-		}
-	}
-	s.client.CloseIdleConnections()
 }
 
 // BenchmarkStart is from New to the end of a guest that does nothing but sleep 0 s.
