@@ -217,7 +217,7 @@ func (w *walker) special(op byte, at int) {
 		w.indexed(op, at)
 	case opCallIndirect, opReturnIndirect:
 		w.calls = true
-		w.r.u32()
+		w.m.knownType(w.r.u32())
 		w.r.u32()
 		if op == opReturnIndirect {
 			w.leave()
@@ -242,8 +242,17 @@ func (w *walker) indexed(op byte, at int) {
 	}
 }
 
+// blockType reads the type of a block: none, a value type, or a function type as a signed number.
+func (w *walker) blockType() {
+	if c := w.r.byte(); c&0xc0 == 0x40 {
+		return // a negative number of one byte; the engine knows which there are
+	}
+	w.r.pos--
+	w.m.knownType(w.r.u32())
+}
+
 func (w *walker) open(op byte) {
-	w.r.skipSigned(33)
+	w.blockType()
 	if len(w.frames) == maxNesting {
 		unsupported("blocks nested more than %d deep", maxNesting)
 	}

@@ -142,21 +142,21 @@ func (m *module) survey() {
 	r := m.section(secFunction)
 	m.funcs = make([]uint32, r.count("functions", 1, maxFunctions))
 	for i := range m.funcs {
-		t := r.u32()
-		if t >= uint32(m.types) {
-			malformed("function %d has the unknown type %d", i, t)
-		}
-		m.funcs[i] = t
+		m.funcs[i] = r.u32()
+		m.knownType(m.funcs[i])
 	}
 	end(r, "function")
 	m.globals = uint32(m.section(secGlobal).count("globals", 3, maxGlobals))
 	m.tables = uint32(m.section(secTable).count("tables", 3, maxTables))
-	m.memories = uint32(m.section(secMemory).count("memories", 2, 1))
-	if m.memories > 1 {
-		unsupported("%d memories, at most one is allowed", m.memories)
+	r = m.section(secMemory)
+	if m.memories = uint32(r.count("memories", 2, 1)); m.memories > 0 {
+		r.limits()
 	}
-	if m.tables > maxTables {
-		unsupported("%d tables, at most %d are allowed", m.tables, maxTables)
+	end(r, "memory")
+	if m.sections[secDataCount] != nil {
+		r = m.section(secDataCount)
+		r.u32()
+		end(r, "data count")
 	}
 }
 
@@ -198,9 +198,8 @@ func (m *module) importedFunction(r *reader) (module, name string, typ uint32) {
 	if kind != externFunction || module == ImportModule {
 		unsupported("it imports %s.%s; only functions of the host can be imported", module, name)
 	}
-	if typ = r.u32(); typ >= uint32(m.types) {
-		malformed("the imported function %s.%s has the unknown type %d", module, name, typ)
-	}
+	typ = r.u32()
+	m.knownType(typ)
 	return module, name, typ
 }
 
@@ -237,10 +236,20 @@ func (r *reader) limits() (least, most uint32, bounded bool) {
 
 // remap returns the new index of a function.
 func (m *module) remap(f uint32) uint32 {
+	if f >= m.imported+uint32(len(m.funcs)) {
+		malformed("unknown function %d", f)
+	}
 	if f >= m.imported {
 		return f + 1
 	}
 	return f
+}
+
+// knownType refuses the types that are added.
+func (m *module) knownType(typ uint32) {
+	if typ >= uint32(m.types) {
+		malformed("unknown type %d", typ)
+	}
 }
 
 // emit writes the new module.

@@ -2,25 +2,21 @@
 package main
 
 import (
-	"bytes"
-	"compress/flate"
-	"crypto/sha256"
-	"encoding/json"
-	"fmt"
-	"io"
+	"hash/crc32"
 	"math"
 	"os"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
-var workloads = map[string]func() any{
-	"sort": sorting, "matmul": matmul, "sha256": hashing, "json": encoding, "flate": compressing,
-	"maps": maps, "goroutines": goroutines, "fib": func() any { return fib(32) }, "primes": primes,
-	"strings": text, "floats": floats, "copy": copying,
+var workloads = map[string]func() uint64{
+	"sort": sorting, "matmul": matmul, "crc": checksum, "maps": maps, "goroutines": goroutines,
+	"fib": func() uint64 { return uint64(fib(32)) }, "primes": primes, "strings": text, "floats": floats, "copy": copying,
+	"interfaces": interfaces,
 }
 
 func main() {
@@ -33,8 +29,9 @@ func main() {
 	}
 	for _, name := range names {
 		start := time.Now()
-		fmt.Println(name, workloads[name]())
-		fmt.Fprintln(os.Stderr, name, time.Since(start).Microseconds())
+		result := workloads[name]()
+		os.Stdout.WriteString(name + " " + strconv.FormatUint(result, 10) + "\n")
+		os.Stderr.WriteString(name + " " + strconv.FormatInt(time.Since(start).Microseconds(), 10) + "\n")
 	}
 }
 
@@ -50,7 +47,7 @@ func numbers(n int) []uint64 {
 	return list
 }
 
-func sorting() any {
+func sorting() uint64 {
 	list := numbers(200_000)
 	sort.Slice(list, func(i, j int) bool { return list[i] < list[j] })
 	more := numbers(300_000)
@@ -58,7 +55,7 @@ func sorting() any {
 	return list[1000] ^ more[7]
 }
 
-func matmul() any {
+func matmul() uint64 {
 	const n = 192
 	a, b, c := make([]float64, n*n), make([]float64, n*n), make([]float64, n*n)
 	for i := range a {
@@ -73,50 +70,27 @@ func matmul() any {
 			c[i*n+j] = s
 		}
 	}
-	return c[n*n/2]
+	return uint64(c[n*n/2])
 }
 
-func hashing() any { return fmt.Sprintf("%x", sha256.Sum256(make([]byte, 8<<20))) }
-
-func encoding() any {
-	type item struct {
-		Name  string
-		Tags  []string
-		Value float64
+func checksum() uint64 {
+	table := crc32.MakeTable(0x1234567)
+	data := make([]byte, 8<<20)
+	for i := range data {
+		data[i] = byte(i)
 	}
-	var list []item
-	for i := range 3000 {
-		list = append(list, item{fmt.Sprint("item", i), []string{"a", "b"}, float64(i) / 3})
-	}
-	data, _ := json.Marshal(list)
-	var back []item
-	if err := json.Unmarshal(data, &back); err != nil {
-		return err
-	}
-	return len(data) + len(back)
+	return uint64(crc32.Checksum(data, table))
 }
 
-func compressing() any {
-	var buf bytes.Buffer
-	w, _ := flate.NewWriter(&buf, 6)
-	for i := range 20000 {
-		fmt.Fprintf(w, "line %d of %d;", i, i*i)
-	}
-	w.Close()
-	n := buf.Len()
-	data, _ := io.ReadAll(flate.NewReader(&buf))
-	return fmt.Sprint(n, len(data))
-}
-
-func maps() any {
+func maps() uint64 {
 	m := map[uint64]int{}
 	for i, n := range numbers(200_000) {
 		m[n%50_000] += i
 	}
-	return fmt.Sprint(len(m), m[17])
+	return uint64(len(m) + m[17])
 }
 
-func goroutines() any {
+func goroutines() uint64 {
 	var wg sync.WaitGroup
 	ch := make(chan int)
 	for i := range 100 {
@@ -131,7 +105,7 @@ func goroutines() any {
 	for n := range ch {
 		sum += n
 	}
-	return sum
+	return uint64(sum)
 }
 
 func fib(n int) int {
@@ -141,7 +115,7 @@ func fib(n int) int {
 	return fib(n-1) + fib(n-2)
 }
 
-func primes() any {
+func primes() uint64 {
 	sieve := make([]bool, 4_000_000)
 	n := 0
 	for i := 2; i < len(sieve); i++ {
@@ -152,23 +126,23 @@ func primes() any {
 			}
 		}
 	}
-	return n
+	return uint64(n)
 }
 
-func text() any {
+func text() uint64 {
 	s := strings.Repeat("the quick brown fox ", 20000)
-	return strings.Count(strings.ToUpper(strings.ReplaceAll(s, "quick", "slow")), "FOX")
+	return uint64(strings.Count(strings.ToUpper(strings.ReplaceAll(s, "quick", "slow")), "FOX"))
 }
 
-func floats() any {
+func floats() uint64 {
 	s := 0.0
 	for i := range 2_000_000 {
-		s += math.Sqrt(float64(i)) * math.Sin(float64(i))
+		s += math.Sqrt(float64(i)) * math.Abs(math.Sin(float64(i)))
 	}
-	return s
+	return uint64(s)
 }
 
-func copying() any {
+func copying() uint64 {
 	a, b := make([]byte, 4<<20), make([]byte, 4<<20)
 	for i := range a {
 		a[i] = byte(i)
@@ -179,5 +153,22 @@ func copying() any {
 		copy(a[5:], a)
 		clear(b[100:200])
 	}
-	return sha256.Sum256(a)
+	return uint64(crc32.ChecksumIEEE(a))
+}
+
+type shape interface{ area() float64 }
+
+type square struct{ side float64 }
+type circle struct{ radius float64 }
+
+func (s square) area() float64  { return s.side * s.side }
+func (c *circle) area() float64 { return 3 * c.radius * c.radius }
+
+func interfaces() uint64 {
+	shapes := []shape{square{1}, &circle{2}, square{3}}
+	s := 0.0
+	for i := range 5_000_000 {
+		s += shapes[i%3].area()
+	}
+	return uint64(s)
 }
