@@ -176,6 +176,7 @@ func (p *plane) join(name string) *agent {
 	a := newAgent(p, name, p.token(time.Hour))
 	a.start()
 	time.Sleep(time.Second)
+	settle()
 	return a
 }
 
@@ -801,6 +802,7 @@ func TestTunnels(t *testing.T) {
 		b.start()
 		defer b.stop()
 		time.Sleep(time.Second)
+		settle()
 		mine, theirs := inside(a.welcome.PodCidr), inside(b.welcome.PodCidr)
 		s, err := a.Tunnel(t.Context(), &nodelink.Tunnel{Network: "tcp", Address: theirs, Port: 80, Source: mine})
 		if err != nil {

@@ -207,7 +207,7 @@ func (s *session) read(ctx context.Context, in io.Reader, w *writers, synced cha
 	for {
 		m := &nodelink.AgentMessage{}
 		if err := nodelink.ReadMessage(in, m, nodelink.MaxMessage); err != nil {
-			return fmt.Errorf("read from the control stream: %w", err)
+			return refuse(link.CodeProtocol, false, "read from the control stream: %w", err)
 		}
 		s.hear(s.node)
 		var err error
