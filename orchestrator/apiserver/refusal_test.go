@@ -100,7 +100,7 @@ func TestRefusals(t *testing.T) {
 			contentJSON, 403, `pods \"p\" is forbidden: no PriorityClass with name vip was found`},
 		{"service account", "POST", "/api/v1/namespaces/default/pods", `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"serviceAccountName":"bot","containers":[{"name":"c","image":"i"}]}}`,
 			contentJSON, 403, `pods \"p\" is forbidden: error looking up service account default/bot: serviceaccount \"bot\" not found`},
-		{"delete precondition", "DELETE", c1, `{"preconditions":{"uid":"x"}}`, contentJSON, 409, "Precondition failed: UID in precondition: x, UID in object meta:"},
+		{"delete precondition", "DELETE", c1, `{"preconditions":{"uid":"x"}}`, contentJSON, 409, `Operation cannot be fulfilled on ConfigMap \"c1\": the UID in the precondition (x) does not match the UID in record (`},
 		{"delete options", "DELETE", c1, `{"propagationPolicy":"Sometimes"}`, contentJSON, 422, "propagationPolicy"},
 		{"delete body", "DELETE", c1, `{"apiVersion":"v1","kind":"Secret"}`, contentJSON, 400, "cannot be handled as a DeleteOptions"},
 		{"scale", "PATCH", "/apis/apps/v1/namespaces/default/deployments/web/scale", `{"spec":{"replicas":-1}}`, contentMerge, 422, "must be greater than or equal to 0"},

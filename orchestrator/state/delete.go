@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wherry/orchestrator/resource"
 )
@@ -71,20 +72,23 @@ func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name st
 	return last, gone, v, err
 }
 
-// checkDeletion is checkPreconditions in the words of a deletion.
+// checkDeletion is checkPreconditions in the words of a deletion, which name the kind
+// where others name the resource.
 func checkDeletion(k *resource.Kind, live Object, p *metav1.Preconditions) error {
+	var why error
 	switch {
 	case p == nil:
+		return nil
 	case p.UID != nil && *p.UID != live.GetUID():
-		return conflict(k, live.GetName(), fmt.Sprintf(
-			"the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated",
-			*p.UID, live.GetUID()))
+		why = fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). "+
+			"The object might have been deleted and then recreated", *p.UID, live.GetUID())
 	case p.ResourceVersion != nil && *p.ResourceVersion != live.GetResourceVersion():
-		return conflict(k, live.GetName(), fmt.Sprintf(
-			"the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified",
-			*p.ResourceVersion, live.GetResourceVersion()))
+		why = fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). "+
+			"The object might have been modified", *p.ResourceVersion, live.GetResourceVersion())
+	default:
+		return nil
 	}
-	return nil
+	return apierrors.NewConflict(schema.GroupResource{Group: k.Group, Resource: k.Kind}, live.GetName(), why)
 }
 
 // mark does to obj what asking for its deletion does, and says whether nothing holds it
