@@ -36,14 +36,30 @@ type Controller struct {
 
 // Source turns changes of one kind into keys.
 type Source struct {
-	object state.Object
-	keys   func(obj state.Object) []Key
+	kind func(*resource.Registry) (*resource.Kind, bool)
+	keys func(e state.Event) []Key
 }
 
 // On makes a Source of a typed function. It is asked for the object as it was and as it is.
 func On[T state.Object](keys func(T) []Key) Source {
 	var zero T
-	return Source{zero, func(obj state.Object) []Key { return keys(obj.(T)) }}
+	return Source{
+		kind: func(r *resource.Registry) (*resource.Kind, bool) { return r.For(zero) },
+		keys: func(e state.Event) []Key {
+			var all []Key
+			for _, entry := range []*state.Entry{e.Prev, e.Entry} {
+				if entry != nil {
+					all = append(all, keys(entry.Object().(T))...)
+				}
+			}
+			return all
+		},
+	}
+}
+
+// OnEvents makes a Source of a function that sees the changes themselves.
+func OnEvents(kind *resource.Kind, keys func(e state.Event) []Key) Source {
+	return Source{func(*resource.Registry) (*resource.Kind, bool) { return kind, true }, keys}
 }
 
 // Self is the object's own key.
@@ -88,9 +104,9 @@ type loop struct {
 func (l *loop) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, source := range l.Sources {
-		kind, ok := l.state.Kinds().For(source.object)
+		kind, ok := source.kind(l.state.Kinds())
 		if !ok {
-			return fmt.Errorf("controller %s: %T is no kind of this server", l.Name, source.object)
+			return fmt.Errorf("controller %s: a source is no kind of this server", l.Name)
 		}
 		group.Go(func() error { return l.follow(ctx, kind, source) })
 	}
@@ -132,13 +148,11 @@ func (l *loop) watch(ctx context.Context, kind *resource.Kind, source Source) er
 			return err
 		}
 		for _, e := range events {
-			for _, entry := range []*state.Entry{e.Prev, e.Entry} {
-				if entry == nil {
-					continue
-				}
-				for _, key := range source.keys(entry.Object()) {
-					l.queue.add(key)
-				}
+			if e.Entry == nil {
+				continue // a bookmark
+			}
+			for _, key := range source.keys(e) {
+				l.queue.add(key)
 			}
 		}
 	}

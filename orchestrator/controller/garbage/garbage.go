@@ -1,0 +1,292 @@
+// Package garbage deletes objects whose owners are gone, and does for owners that are being
+// deleted what their propagation policy asks: foreground waits for dependents, orphan lets
+// them live on.
+package garbage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"wherry/orchestrator/controller"
+	"wherry/orchestrator/resource"
+	"wherry/orchestrator/state"
+)
+
+// New returns the controller. Its keys are owners; see owner.key.
+func New(s *state.State) controller.Controller {
+	c := &collector{state: s}
+	for _, kind := range s.Kinds().All() {
+		if !kind.Lazy { // Events expire; they own nothing and nobody owns them
+			c.kinds = append(c.kinds, kind)
+		}
+	}
+	result := controller.Controller{Name: "garbage", Reconcile: c.reconcile}
+	for _, kind := range c.kinds {
+		result.Sources = append(result.Sources, controller.OnEvents(kind, func(e state.Event) []controller.Key { return c.keys(kind, e) }))
+	}
+	return result
+}
+
+type collector struct {
+	state *state.State
+	kinds []*resource.Kind
+}
+
+// owner is an object that others may depend on, as they name it. It need not exist.
+type owner struct {
+	kind            *resource.Kind
+	namespace, name string
+	uid             types.UID
+}
+
+// key writes the owner as a key: group/plural/namespace, name/uid.
+func (o owner) key() controller.Key {
+	return controller.Key{
+		Namespace: o.kind.Group + "/" + o.kind.Plural + "/" + o.namespace,
+		Name:      o.name + "/" + string(o.uid),
+	}
+}
+
+func (c *collector) parse(key controller.Key) (owner, bool) {
+	place, name := strings.SplitN(key.Namespace, "/", 3), strings.SplitN(key.Name, "/", 2)
+	for _, kind := range c.kinds {
+		if kind.Group == place[0] && kind.Plural == place[1] {
+			return owner{kind, place[2], name[0], types.UID(name[1])}, true
+		}
+	}
+	return owner{}, false
+}
+
+// keys are the owners that a change concerns: the object itself when it goes, and its owners
+// when it comes, goes, or names others.
+func (c *collector) keys(kind *resource.Kind, e state.Event) []controller.Key {
+	obj := e.Entry.Object()
+	self := owner{kind, obj.GetNamespace(), obj.GetName(), obj.GetUID()}
+	var keys []controller.Key
+	if e.Type == state.Deleted || obj.GetDeletionTimestamp() != nil && waits(obj) {
+		keys = append(keys, self.key())
+	}
+	known := e.Type == state.Modified && e.Prev != nil && slices.EqualFunc(e.Prev.Object().GetOwnerReferences(), obj.GetOwnerReferences(), sameOwner)
+	if known {
+		return keys
+	}
+	for _, ref := range obj.GetOwnerReferences() {
+		if o, ok := c.owner(obj, ref); ok {
+			keys = append(keys, o.key())
+		}
+	}
+	return keys
+}
+
+func sameOwner(a, b metav1.OwnerReference) bool { return a.UID == b.UID }
+
+func waits(obj state.Object) bool {
+	f := obj.GetFinalizers()
+	return slices.Contains(f, metav1.FinalizerOrphanDependents) || slices.Contains(f, metav1.FinalizerDeleteDependents)
+}
+
+// owner finds what a reference names. A kind that is not served, or a namespaced owner of
+// a cluster-scoped object, cannot be judged: the reference then counts as good.
+func (c *collector) owner(obj state.Object, ref metav1.OwnerReference) (owner, bool) {
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	if err != nil {
+		return owner{}, false
+	}
+	for _, kind := range c.kinds {
+		if kind.Group != gv.Group || kind.Kind != ref.Kind {
+			continue
+		}
+		o := owner{kind: kind, name: ref.Name, uid: ref.UID}
+		if kind.Namespaced {
+			o.namespace = obj.GetNamespace()
+		}
+		return o, !kind.Namespaced || o.namespace != ""
+	}
+	return owner{}, false
+}
+
+// live returns the owner if it exists.
+func (c *collector) live(ctx context.Context, o owner) (state.Object, error) {
+	entry, err := c.state.Get(ctx, o.kind, o.namespace, o.name)
+	if apierrors.IsNotFound(err) || err == nil && entry.UID() != o.uid {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s %s: %w", o.kind.Plural, o.name, err)
+	}
+	return entry.Object(), nil
+}
+
+func (c *collector) reconcile(ctx context.Context, key controller.Key) (time.Duration, error) {
+	o, ok := c.parse(key)
+	if !ok {
+		return 0, nil
+	}
+	obj, err := c.live(ctx, o)
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case obj == nil:
+		return 0, c.each(ctx, o, func(d dependent) error { return c.judge(ctx, d) })
+	case obj.GetDeletionTimestamp() == nil:
+		return 0, nil
+	case slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents):
+		return 0, c.orphan(ctx, o)
+	case slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents):
+		return 0, c.foreground(ctx, o)
+	}
+	return 0, nil
+}
+
+// dependent is an object that names an owner.
+type dependent struct {
+	kind *resource.Kind
+	obj  state.Object
+}
+
+// each calls f for all dependents of the owner and joins the errors.
+func (c *collector) each(ctx context.Context, o owner, f func(dependent) error) error {
+	var errs []error
+	for _, kind := range c.kinds {
+		page, err := c.state.List(ctx, kind, state.ListOptions{Selector: state.Selector{Owner: o.uid}})
+		if err != nil {
+			return fmt.Errorf("listing dependent %s: %w", kind.Plural, err)
+		}
+		for _, entry := range page.Entries {
+			d := dependent{kind, entry.Object()}
+			if err := f(d); err != nil && !apierrors.IsNotFound(err) {
+				errs = append(errs, fmt.Errorf("%s %s: %w", kind.Plural, entry.Name(), err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// orphan lets the dependents go their own way, and then the owner.
+func (c *collector) orphan(ctx context.Context, o owner) error {
+	err := c.each(ctx, o, func(d dependent) error {
+		return c.update(ctx, d, func(obj state.Object) {
+			dropOwners(obj, func(ref metav1.OwnerReference) bool { return ref.UID == o.uid })
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("orphaning: %w", err)
+	}
+	return c.release(ctx, o, metav1.FinalizerOrphanDependents)
+}
+
+// foreground deletes the dependents, and lets the owner go when none is left that blocks it.
+func (c *collector) foreground(ctx context.Context, o owner) error {
+	blocked := false
+	err := c.each(ctx, o, func(d dependent) error {
+		for _, ref := range d.obj.GetOwnerReferences() {
+			blocked = blocked || ref.UID == o.uid && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion
+		}
+		return c.judge(ctx, d)
+	})
+	if err != nil || blocked {
+		return err // the last one's end wakes us
+	}
+	return c.release(ctx, o, metav1.FinalizerDeleteDependents)
+}
+
+// judge decides about an object one of whose owners is gone or going: while another owner
+// is there it only forgets those that are not; else it is deleted.
+func (c *collector) judge(ctx context.Context, d dependent) error {
+	gone, going := map[types.UID]bool{}, map[types.UID]bool{}
+	held := false
+	for _, ref := range d.obj.GetOwnerReferences() {
+		o, ok := c.owner(d.obj, ref)
+		if !ok {
+			held = true
+			continue
+		}
+		obj, err := c.live(ctx, o)
+		switch {
+		case err != nil:
+			return err
+		case obj == nil:
+			gone[ref.UID] = true
+		case obj.GetDeletionTimestamp() != nil && slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents):
+			going[ref.UID] = true
+		default:
+			held = true
+		}
+	}
+	if held {
+		return c.update(ctx, d, func(obj state.Object) {
+			dropOwners(obj, func(ref metav1.OwnerReference) bool { return gone[ref.UID] || going[ref.UID] })
+		})
+	}
+	if d.obj.GetDeletionTimestamp() != nil || len(gone)+len(going) == 0 {
+		return nil
+	}
+	return c.delete(ctx, d, len(going) > 0)
+}
+
+// delete deletes a dependent the way its own finalizers ask, else in the foreground if an owner waits
+// for all that depends on it.
+func (c *collector) delete(ctx context.Context, d dependent, waited bool) error {
+	policy := metav1.DeletePropagationBackground
+	switch f := d.obj.GetFinalizers(); {
+	case slices.Contains(f, metav1.FinalizerOrphanDependents):
+		policy = metav1.DeletePropagationOrphan
+	case slices.Contains(f, metav1.FinalizerDeleteDependents) || waited && c.hasDependents(ctx, d):
+		policy = metav1.DeletePropagationForeground
+	}
+	uid := d.obj.GetUID()
+	_, _, err := c.state.Delete(ctx, d.kind, d.obj.GetNamespace(), d.obj.GetName(), state.DeleteOptions{
+		Propagation: &policy, Preconditions: &metav1.Preconditions{UID: &uid},
+	})
+	if err != nil {
+		return fmt.Errorf("deleting: %w", err)
+	}
+	return nil
+}
+
+func (c *collector) hasDependents(ctx context.Context, d dependent) bool {
+	found := false
+	err := c.each(ctx, owner{uid: d.obj.GetUID()}, func(dependent) error {
+		found = true
+		return nil
+	})
+	return found || err != nil
+}
+
+func (c *collector) update(ctx context.Context, d dependent, change func(state.Object)) error {
+	uid := d.obj.GetUID()
+	_, _, err := c.state.Update(ctx, d.kind, d.obj.GetNamespace(), d.obj.GetName(), func(live state.Object) (state.Object, error) {
+		change(live)
+		return live, nil
+	}, state.UpdateOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	if err != nil {
+		return fmt.Errorf("removing owner references: %w", err)
+	}
+	return nil
+}
+
+func dropOwners(obj state.Object, drop func(metav1.OwnerReference) bool) {
+	obj.SetOwnerReferences(slices.DeleteFunc(slices.Clone(obj.GetOwnerReferences()), drop))
+}
+
+// release removes our finalizer from the owner: it goes if it was the last one.
+func (c *collector) release(ctx context.Context, o owner, finalizer string) error {
+	_, _, err := c.state.Update(ctx, o.kind, o.namespace, o.name, func(live state.Object) (state.Object, error) {
+		live.SetFinalizers(slices.DeleteFunc(slices.Clone(live.GetFinalizers()), func(f string) bool { return f == finalizer }))
+		return live, nil
+	}, state.UpdateOptions{Preconditions: &metav1.Preconditions{UID: &o.uid}})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("releasing %s %s: %w", o.kind.Plural, o.name, err)
+	}
+	return nil
+}
