@@ -195,6 +195,9 @@ func conditions(now time.Time, want *corev1.Pod, have *Have, s *corev1.PodStatus
 	return all
 }
 
+// OwnsCondition says whether a condition of a pod is the node's to set.
+func OwnsCondition(kind corev1.PodConditionType) bool { return ownConditions[kind] }
+
 var ownConditions = map[corev1.PodConditionType]bool{
 	corev1.PodReadyToStartContainers: true,
 	corev1.PodInitialized:            true,

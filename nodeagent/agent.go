@@ -1,0 +1,309 @@
+package nodeagent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"wherry/nodeagent/dns"
+	"wherry/nodeagent/journal"
+	"wherry/nodeagent/pod"
+	"wherry/nodeagent/podnet"
+	"wherry/nodeagent/proxy"
+	"wherry/nodeagent/runtime"
+	wasmdriver "wherry/nodeagent/runtime/wasm"
+	"wherry/nodeagent/stream"
+	"wherry/nodeagent/uplink"
+	"wherry/nodeagent/volume"
+	"wherry/proto/link"
+	"wherry/proto/nodelink"
+	"wherry/wasm"
+)
+
+// Config is what an Agent needs. NodeName, DataDir, Dial and Images must be set.
+type Config struct {
+	NodeName string // a DNS name, the node's own
+	DataDir  string // everything is kept below it; one agent at a time
+	Version  string // of this program
+	// Dial opens a session to the control plane. It sets nothing in the TLS configuration.
+	Dial func(ctx context.Context, tc *tls.Config) (link.Session, error)
+	// Token is needed until the node has joined; see uplink.Config.
+	Token string
+	// Images makes the images of pods, kept below dir. registry sends requests to the cluster's own registry.
+	Images func(dir string, registry http.RoundTripper) (pod.Images, error)
+
+	// Address is the node's, for pods of the host network and status.hostIP; invalid: the one that the machine uses
+	// towards others.
+	Address netip.Addr
+	// Bind is the address that node ports are opened on; invalid: all.
+	Bind netip.Addr
+	// ClusterCIDR is the block of all pods' addresses; invalid: 10.42.0.0/16.
+	ClusterCIDR netip.Prefix
+	// Host is the machine's network, Upstream its resolver; nil: the operating system's.
+	Host     podnet.Host
+	Upstream dns.Upstream
+
+	// Labels and Taints that the node registers with, beside its own labels.
+	Labels map[string]string
+	Taints []corev1.Taint
+	// Capacity replaces what the machine has. MaxPods: 0 means 110.
+	Capacity corev1.ResourceList
+	MaxPods  int
+	Logs     pod.LogLimits
+
+	// Runtimes are the drivers; nil: Wasm guests in this process. The agent closes them.
+	Runtimes []runtime.Runtime
+	Log      *slog.Logger // nil: slog.Default()
+}
+
+func (c Config) complete() (Config, error) {
+	if problems := validation.IsDNS1123Subdomain(c.NodeName); problems != nil {
+		return c, fmt.Errorf("node name %q: %s", c.NodeName, problems[0])
+	}
+	if c.DataDir == "" || c.Dial == nil || c.Images == nil {
+		return c, errors.New("a data directory, a way to the control plane and images are needed")
+	}
+	if !c.Address.IsValid() {
+		c.Address = outbound()
+	}
+	if !c.ClusterCIDR.IsValid() {
+		c.ClusterCIDR = netip.MustParsePrefix("10.42.0.0/16")
+	}
+	if c.Host == nil {
+		c.Host = machineNetwork{}
+	}
+	if c.Upstream == nil {
+		c.Upstream = net.DefaultResolver
+	}
+	if c.MaxPods == 0 {
+		c.MaxPods = 110
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c, nil
+}
+
+// Agent runs the pods of one machine.
+type Agent struct {
+	c         Config
+	log       *slog.Logger
+	world     *world
+	journal   *journal.Journal
+	uplink    *uplink.Uplink
+	net       *podnet.Net
+	names     *dns.Resolver
+	proxy     *proxy.Proxy
+	workers   *pod.Workers
+	runtimes  []runtime.Runtime
+	node      *nodeStatus
+	rerouting chan struct{}   // holds a token when routes are to be computed anew
+	dnsKnown  chan netip.Addr // holds the address of DNS once it is known
+	dnsOnce   sync.Once
+	closers   []func() error // in the order in which things were opened
+}
+
+// New opens everything and starts nothing. What it has opened is closed by Run, which must be called, or by itself if
+// it fails. Errors: journal.ErrLocked (another agent uses the data directory), those of uplink.New.
+func New(c Config) (*Agent, error) {
+	c, err := c.complete()
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	a := &Agent{
+		c: c, log: c.Log, world: newWorld(),
+		rerouting: make(chan struct{}, 1), dnsKnown: make(chan netip.Addr, 1),
+	}
+	if err := a.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("agent: %w", err), a.close())
+	}
+	a.setRange()
+	a.restore()
+	a.startDNS()
+	a.reroute()
+	return a, nil
+}
+
+func (a *Agent) open() (err error) {
+	c := &a.c
+	if a.journal, err = journal.Open(filepath.Join(c.DataDir, "journal.db"), a.log); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.journal.Close)
+	a.names = dns.New(c.Upstream)
+	a.net = podnet.New(podnet.Config{Host: c.Host, Tunnel: a.tunnel, Resolve: a.names.Resolve, Logger: a.log})
+	a.closers = append(a.closers, func() error { a.net.Close(); return nil })
+	a.proxy = proxy.New(proxy.Config{Net: a.net, Host: c.Host, Bind: c.Bind, Logger: a.log})
+	engine, err := a.openRuntimes()
+	if err != nil {
+		return err
+	}
+	a.node = &nodeStatus{c: c, engine: engine, measure: func() measure { return measureMachine(c.DataDir) }}
+	return a.openPods()
+}
+
+// openPods opens the uplink, and the workers that report over it.
+func (a *Agent) openPods() (err error) {
+	c := &a.c
+	network := network{Net: a.net, host: c.Host, node: c.Address}
+	a.uplink, err = uplink.New(uplink.Config{
+		Dial: c.Dial, Token: c.Token, NodeName: c.NodeName, Dir: filepath.Join(c.DataDir, "node"), Version: c.Version,
+		Journal: feed{a}, Node: a.node.node, Welcomed: a.welcomed, Open: a.serve(network), Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	images, err := c.Images(filepath.Join(c.DataDir, "images"), a.uplink.Registry())
+	if err != nil {
+		return err
+	}
+	pods := filepath.Join(c.DataDir, "pods")
+	a.workers = pod.New(pod.Config{
+		Node: c.NodeName, Address: c.Address.String(), Capacity: a.node.capacity(a.node.measure()), Domain: a.domain(),
+		Folders: pod.Folders(pods), Limits: c.Logs, Log: a.log,
+		Images: images, Objects: a.world, Volumes: volumes{volume.New(pods)}, Network: network,
+		Reports: reports{a}, Runtimes: a.runtimes,
+	})
+	return nil
+}
+
+// openRuntimes opens the drivers and returns the name of the Wasm engine.
+func (a *Agent) openRuntimes() (engine string, err error) {
+	if a.runtimes = a.c.Runtimes; a.runtimes != nil {
+		a.closers = append(a.closers, a.closeRuntimes)
+		return "none", nil
+	}
+	host, err := wasm.New(wasm.Config{CacheDir: filepath.Join(a.c.DataDir, "wasm")})
+	if err != nil {
+		return "", fmt.Errorf("open the Wasm runtime: %w", err)
+	}
+	a.closers = append(a.closers, host.Close)
+	network := network{Net: a.net, host: a.c.Host, node: a.c.Address}
+	a.runtimes = []runtime.Runtime{wasmdriver.New(wasmdriver.Config{Host: host, Network: network.guest, Logger: a.log})}
+	a.closers = append(a.closers, a.closeRuntimes)
+	return host.Engine(), nil
+}
+
+func (a *Agent) closeRuntimes() error {
+	var errs []error
+	for _, d := range a.runtimes {
+		errs = append(errs, d.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// close closes what was opened, last one first.
+func (a *Agent) close() error {
+	var errs []error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		errs = append(errs, a.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// Run runs the agent until the context ends, or it cannot go on. Guests in this process end with it; containers of other
+// drivers go on and are found again.
+func (a *Agent) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.journal.Run(ctx) })
+	group.Go(func() error { return a.routes(ctx) })
+	group.Go(func() error { return a.proxy.Run(ctx) })
+	group.Go(func() error { return a.workers.Run(ctx) })
+	group.Go(func() error { return a.uplink.Run(ctx) })
+	group.Go(func() error { return a.serveDNS(ctx) })
+	group.Go(func() error { return a.watchMachine(ctx) })
+	return errors.Join(group.Wait(), a.close())
+}
+
+// look is how often the agent looks at the machine.
+const look = 10 * time.Second
+
+// watchMachine says what this machine is whenever that changes.
+func (a *Agent) watchMachine(ctx context.Context) error {
+	for {
+		timer := time.NewTimer(look)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		if n := a.node.changed(); n != nil {
+			a.uplink.NodeStatus(n)
+		}
+	}
+}
+
+// startDNS notes the address of DNS, the first time that it is known.
+func (a *Agent) startDNS() {
+	ip, err := netip.ParseAddr(a.journal.Welcome().GetDnsAddress())
+	if err != nil {
+		return // the control plane was never reached
+	}
+	a.dnsOnce.Do(func() { a.dnsKnown <- ip })
+}
+
+// serveDNS answers guests that bring a resolver of their own.
+func (a *Agent) serveDNS(ctx context.Context) error {
+	var ip netip.Addr
+	select {
+	case <-ctx.Done():
+		return nil
+	case ip = <-a.dnsKnown:
+	}
+	place, err := a.net.AttachAt("dns", ip)
+	if err != nil {
+		return fmt.Errorf("agent: DNS: %w", err)
+	}
+	at := netip.AddrPortFrom(ip, 53)
+	packets, err := place.ListenPacket(ctx, "udp", at)
+	if err != nil {
+		return fmt.Errorf("agent: DNS: %w", err)
+	}
+	streams, err := place.Listen(ctx, "tcp", at)
+	if err != nil {
+		return errors.Join(fmt.Errorf("agent: DNS: %w", err), packets.Close())
+	}
+	return a.names.Serve(ctx, packets, streams)
+}
+
+// tunnel reaches a pod of another node.
+func (a *Agent) tunnel(ctx context.Context, network string, source, target netip.AddrPort) (net.Conn, error) {
+	t := &nodelink.Tunnel{Network: network, Address: target.Addr().String(), Port: uint32(target.Port())}
+	if source.Addr().IsValid() && a.c.ClusterCIDR.Contains(source.Addr()) {
+		t.Source = source.Addr().String()
+	}
+	s, err := a.uplink.Tunnel(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return podnet.StreamConn(s, network, source, target), nil
+}
+
+// serve answers what the control plane opens.
+func (a *Agent) serve(n network) func(context.Context, *nodelink.Open) (uplink.Serve, error) {
+	s := stream.New(stream.Config{
+		Pod:        func(uid string) (*corev1.Pod, *corev1.PodStatus) { return a.workers.Pod(uid) },
+		LogPath:    func(id runtime.ID) string { return a.workers.Log(id) },
+		Ended:      func(ctx context.Context, id runtime.ID) { a.workers.Await(ctx, id) },
+		DialPod:    n.dialPod,
+		DialTunnel: a.net.DialFrom,
+		Log:        a.log,
+	})
+	return func(ctx context.Context, o *nodelink.Open) (uplink.Serve, error) {
+		serve, err := s.Open(ctx, o)
+		return uplink.Serve(serve), err
+	}
+}
