@@ -1,0 +1,92 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"wherry/orchestrator/state"
+)
+
+// bootstrap makes what every Kubernetes cluster has from its first moment: the namespaces
+// default, kube-system, kube-public and kube-node-lease, and the Services kubernetes (the API)
+// and kube-dns (answered by every agent). What exists is left as it is.
+func (o *Orchestrator) bootstrap(ctx context.Context) error {
+	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
+		if err := ensure(ctx, o.state, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+			return err
+		}
+	}
+	if err := ensure(ctx, o.state, service(metav1.NamespaceDefault, "kubernetes", o.config.apiIP(), map[string]string{"component": "apiserver", "provider": "kubernetes"},
+		corev1.ServicePort{Name: "https", Port: 443, TargetPort: intstr.FromInt32(int32(o.port()))})); err != nil {
+		return err
+	}
+	if err := ensure(ctx, o.state, service(metav1.NamespaceSystem, "kube-dns", o.config.dnsIP(), map[string]string{"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"},
+		corev1.ServicePort{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP}, corev1.ServicePort{Name: "dns-tcp", Port: 53})); err != nil {
+		return err
+	}
+	return o.publishAPI(ctx)
+}
+
+// ensure creates obj unless it exists.
+func ensure[T state.Object](ctx context.Context, s *state.State, obj T) error {
+	if _, ok := state.Get[T](s, obj.GetNamespace(), obj.GetName()); ok {
+		return nil
+	}
+	if _, err := state.Create(ctx, s, obj); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("making %s: %w", obj.GetName(), err)
+	}
+	return nil
+}
+
+func service(namespace, name string, ip netip.Addr, labels map[string]string, ports ...corev1.ServicePort) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
+		Spec:       corev1.ServiceSpec{ClusterIP: ip.String(), Ports: ports},
+	}
+}
+
+// publishAPI keeps the endpoints of default/kubernetes at the address that this server is
+// reached by. A server that listens on loopback only has none that a pod could reach.
+func (o *Orchestrator) publishAPI(ctx context.Context) error {
+	ip, ok := o.advertised()
+	if !ok {
+		return nil
+	}
+	port, name, protocol, ready := int32(o.port()), "https", corev1.ProtocolTCP, true
+	labels := map[string]string{discoveryv1.LabelServiceName: "kubernetes"}
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Labels: labels},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{ip.String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &protocol}},
+	}
+	if err := ensure(ctx, o.state, slice); err != nil {
+		return err
+	}
+	_, err := state.Update(ctx, o.state, slice.Namespace, slice.Name, func(live *discoveryv1.EndpointSlice) error {
+		live.Endpoints, live.Ports, live.Labels = slice.Endpoints, slice.Ports, labels
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("publishing the API's address: %w", err)
+	}
+	endpoints := &corev1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
+		Subsets:    []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: ip.String()}}, Ports: []corev1.EndpointPort{{Name: name, Port: port, Protocol: protocol}}}},
+	}
+	if err := ensure(ctx, o.state, endpoints); err != nil {
+		return err
+	}
+	_, err = state.Update(ctx, o.state, endpoints.Namespace, endpoints.Name, func(live *corev1.Endpoints) error {
+		live.Subsets = endpoints.Subsets
+		return nil
+	})
+	return err
+}

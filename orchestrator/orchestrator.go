@@ -1,0 +1,305 @@
+// Package orchestrator is the control plane. This file is the only one that knows all of
+// its parts: New puts them together, Run runs them.
+//
+//	apiserver  scheduler  controller/*  downlink      read state, write state
+//	                state                             objects, one copy in memory
+//	         resource   store                         kinds; keys and bytes
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+
+	"wherry/orchestrator/apiserver"
+	"wherry/orchestrator/apiserver/admission"
+	"wherry/orchestrator/controller"
+	"wherry/orchestrator/controller/deployment"
+	"wherry/orchestrator/controller/endpointslice"
+	"wherry/orchestrator/controller/garbage"
+	"wherry/orchestrator/controller/namespace"
+	"wherry/orchestrator/controller/replicaset"
+	"wherry/orchestrator/controller/serviceaccount"
+	"wherry/orchestrator/downlink"
+	"wherry/orchestrator/ociregistry"
+	"wherry/orchestrator/pki"
+	"wherry/orchestrator/resource"
+	"wherry/orchestrator/scheduler"
+	"wherry/orchestrator/state"
+	"wherry/orchestrator/state/event"
+	"wherry/orchestrator/store"
+	"wherry/orchestrator/store/boltstore"
+	"wherry/proto/link"
+	"wherry/proto/nodelink"
+)
+
+// Config configures a control plane. DataDir, Listener and PacketConn are required.
+type Config struct {
+	// DataDir holds all state. Nothing is written outside of it.
+	DataDir string
+	// Listener serves the API over TLS, PacketConn the nodes over QUIC. Both are closed by Run.
+	Listener   net.Listener
+	PacketConn net.PacketConn
+	// Hosts are further names and addresses that the server is reached by.
+	Hosts []string
+	// Blocks of the cluster's addresses; zero means 10.43.0.0/16 and 10.42.0.0/16. Each node
+	// gets a block of PodCIDR.
+	ServiceCIDR, PodCIDR netip.Prefix
+	Version              string // of this program, for logs
+	Logger               *slog.Logger
+}
+
+func (c *Config) fill() error {
+	switch {
+	case c.DataDir == "":
+		return errors.New("orchestrator: DataDir is empty")
+	case c.Listener == nil || c.PacketConn == nil:
+		return errors.New("orchestrator: Listener and PacketConn are needed")
+	}
+	if !c.ServiceCIDR.IsValid() {
+		c.ServiceCIDR = netip.MustParsePrefix("10.43.0.0/16")
+	}
+	if !c.PodCIDR.IsValid() {
+		c.PodCIDR = netip.MustParsePrefix("10.42.0.0/16")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return nil
+}
+
+// apiIP and dnsIP are the first and tenth address of the Services' block, by custom.
+func (c *Config) apiIP() netip.Addr { return c.ServiceCIDR.Masked().Addr().Next() }
+
+func (c *Config) dnsIP() netip.Addr {
+	ip := c.ServiceCIDR.Masked().Addr()
+	for range 10 {
+		ip = ip.Next()
+	}
+	return ip
+}
+
+// Orchestrator is a control plane. See New.
+type Orchestrator struct {
+	config   Config
+	log      *slog.Logger
+	store    store.Store
+	state    *state.State
+	pki      *pki.PKI
+	registry *ociregistry.Registry
+	events   *event.Writer
+	downlink *downlink.Downlink
+	api      *apiserver.Server
+}
+
+// New opens the data directory and puts the parts together. Nothing runs before Run. Errors name
+// the file and what to do.
+func New(ctx context.Context, c Config) (*Orchestrator, error) {
+	if err := c.fill(); err != nil {
+		return nil, err
+	}
+	o := &Orchestrator{config: c, log: c.Logger}
+	if err := o.open(ctx); err != nil {
+		return nil, errors.Join(err, o.closeStores())
+	}
+	return o, nil
+}
+
+// open opens what is kept on disk, from the ground up.
+func (o *Orchestrator) open(ctx context.Context) error {
+	c := &o.config
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	st, err := boltstore.Open(filepath.Join(c.DataDir, "state.db"), boltstore.Options{Logger: o.log})
+	if err != nil {
+		return fmt.Errorf("opening the state: %w", err)
+	}
+	o.store = st
+	if o.pki, err = pki.Open(filepath.Join(c.DataDir, "pki"), pki.Options{Hosts: c.hosts(), ServiceIP: c.apiIP().AsSlice()}); err != nil {
+		return fmt.Errorf("opening the certificate authority: %w", err)
+	}
+	if o.registry, err = ociregistry.New(filepath.Join(c.DataDir, "registry"), ociregistry.Options{Logger: o.log}); err != nil {
+		return fmt.Errorf("opening the registry: %w", err)
+	}
+	kinds := resource.NewWith(resource.Options{ServiceCIDR: c.ServiceCIDR, PodCIDR: c.PodCIDR})
+	if o.state, err = state.Open(ctx, o.store, state.Options{Kinds: kinds, Admission: admission.Default()}); err != nil {
+		return fmt.Errorf("reading the state: %w", err)
+	}
+	return o.assemble()
+}
+
+// assemble makes the parts that stand on state.
+func (o *Orchestrator) assemble() error {
+	o.events = event.New(o.state, o.log)
+	o.downlink = downlink.New(downlink.Config{
+		State: o.state, PKI: o.pki, Registry: o.registry, Logger: o.log, Version: o.config.Version,
+		PodCIDR: o.config.PodCIDR.String(), ServiceCIDR: o.config.ServiceCIDR.String(), DNSAddress: o.config.dnsIP().String(),
+	})
+	var err error
+	o.api, err = apiserver.New(apiserver.Config{State: o.state, Nodes: o.downlink, Registry: o.registry, Logger: o.log})
+	return err
+}
+
+// hosts is what the server's certificate is good for beside its usual names.
+func (c *Config) hosts() []string {
+	host, _, err := net.SplitHostPort(c.Listener.Addr().String())
+	if err != nil {
+		return c.Hosts // an in-memory listener
+	}
+	return append([]string{host}, c.Hosts...)
+}
+
+func (o *Orchestrator) port() int {
+	_, port, err := net.SplitHostPort(o.config.Listener.Addr().String())
+	if err != nil {
+		return 6443 // an in-memory listener
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return 6443
+	}
+	return n
+}
+
+// advertised is an address of this server that is no loopback.
+func (o *Orchestrator) advertised() (netip.Addr, bool) {
+	host, _, err := net.SplitHostPort(o.config.Listener.Addr().String())
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil || ip.IsLoopback() {
+		return netip.Addr{}, false
+	}
+	if !ip.IsUnspecified() {
+		return ip.Unmap(), ip.Unmap().Is4()
+	}
+	return machineIP()
+}
+
+// machineIP is the machine's first IPv4 address that others could reach.
+func machineIP() (netip.Addr, bool) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+			return p.Addr(), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// Run runs the control plane until ctx ends, and closes everything. ready is called once, when
+// the API answers; it may be nil.
+func (o *Orchestrator) Run(ctx context.Context, ready func()) error {
+	below, stop := context.WithCancel(context.WithoutCancel(ctx)) // state outlives its readers
+	defer stop()
+	following, _ := errgroup.WithContext(below)
+	following.Go(func() error { return o.state.Run(below) })
+	err := o.bootstrap(ctx)
+	if err == nil {
+		err = o.run(ctx, ready)
+	}
+	stop()
+	return errors.Join(err, following.Wait(), o.closeStores())
+}
+
+func (o *Orchestrator) run(ctx context.Context, ready func()) error {
+	group, ctx := errgroup.WithContext(ctx)
+	nodes, err := link.ListenQUIC(o.config.PacketConn, o.pki.ServerTLS(), link.Options{ResetKey: o.pki.ResetKey()})
+	if err != nil {
+		return fmt.Errorf("listening for nodes: %w", err)
+	}
+	group.Go(func() error { return o.api.Run(ctx, o.config.Listener, o.pki.ServerTLS()) })
+	group.Go(func() error { return o.downlink.Run(ctx, nodes) })
+	group.Go(func() error { return o.events.Run(ctx) })
+	group.Go(func() error { return controller.Run(ctx, o.state, o.log, o.controllers()...) })
+	group.Go(func() error {
+		return scheduler.New(scheduler.Config{State: o.state, Logger: o.log, Recorder: o.events.Recorder(corev1.DefaultSchedulerName)}).Run(ctx)
+	})
+	if ready != nil {
+		ready()
+	}
+	return group.Wait()
+}
+
+func (o *Orchestrator) controllers() []controller.Controller {
+	events := func(component string) controller.Events { return o.events.Recorder(component) }
+	return []controller.Controller{
+		deployment.New(o.state, events("deployment-controller")),
+		replicaset.New(o.state, events("replicaset-controller")),
+		endpointslice.New(o.state),
+		garbage.New(o.state),
+		namespace.New(o.state),
+		serviceaccount.New(o.state, o.pki.CA()),
+	}
+}
+
+func (o *Orchestrator) closeStores() error {
+	var errs []error
+	if o.registry != nil {
+		errs = append(errs, o.registry.Close())
+	}
+	if o.store != nil {
+		errs = append(errs, o.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Address is where the API listens.
+func (o *Orchestrator) Address() net.Addr { return o.config.Listener.Addr() }
+
+// AdminKubeconfig makes a kubeconfig for the administrator, for the server's URL.
+func (o *Orchestrator) AdminKubeconfig(server string) ([]byte, error) {
+	return o.pki.Kubeconfig(server, "admin", "system:masters")
+}
+
+// JoinToken makes a token that is not written down anywhere but in the state: for the agent of the same process.
+func (o *Orchestrator) JoinToken(ctx context.Context, description string) (nodelink.Token, error) {
+	const life = 10 * 60 * 1e9 // ten minutes
+	t := pki.NewToken(o.pki.CAHash())
+	_, err := state.Create(ctx, o.state, pki.TokenSecret(t, life, description))
+	return t, err
+}
+
+// NodeReady waits until the node's condition Ready is True.
+func (o *Orchestrator) NodeReady(ctx context.Context, name string) error {
+	kind, _ := o.state.Kinds().For(&corev1.Node{})
+	w, err := o.state.Watch(ctx, kind, state.WatchOptions{Initial: true, Selector: state.Selector{Name: name}})
+	if err != nil {
+		return fmt.Errorf("waiting for node %s: %w", name, err)
+	}
+	defer w.Close()
+	for {
+		events, _, err := w.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("waiting for node %s: %w", name, err)
+		}
+		for _, e := range events {
+			if e.Entry != nil && e.Type != state.Deleted && isReady(e.Entry.Object().(*corev1.Node)) {
+				return nil
+			}
+		}
+	}
+}
+
+func isReady(n *corev1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
