@@ -692,14 +692,14 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	bubble(t, func(t *testing.T, p *plane) {
 		p.stop()
 		var err error
-		if p.pki, err = pki.Open(p.dir, pki.Options{NodeLife: 72 * time.Hour}); err != nil {
+		if p.pki, err = pki.Open(p.dir, pki.Options{NodeLife: 3 * time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		p.start()
 		a := p.join("n1")
 		a.token = ""
 		for range 4 {
-			time.Sleep(60 * time.Hour)
+			time.Sleep(150 * time.Minute)
 			a.stop()
 			a.start()
 			time.Sleep(time.Second)

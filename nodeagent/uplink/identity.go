@@ -212,6 +212,12 @@ func (id *identity) mustJoin() bool {
 	return id.token != nil && (id.cert == nil || time.Now().After(id.cert.NotAfter))
 }
 
+func (id *identity) expiresIn() time.Duration {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	return time.Until(id.cert.NotAfter)
+}
+
 // renewIn is how long until two thirds of the certificate's life have passed.
 func (id *identity) renewIn() time.Duration {
 	id.mu.Lock()

@@ -236,5 +236,5 @@ func (c *conversation) renew(r *nodelink.Renewed) time.Duration {
 		return time.Hour
 	}
 	c.log.Info("the node's certificate is renewed")
-	return c.identity.renewIn()
+	return max(c.identity.renewIn(), c.identity.expiresIn()/2)
 }

@@ -13,6 +13,7 @@ package uplink
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -134,6 +135,10 @@ func (u *Uplink) once(ctx context.Context) error {
 		return err
 	}
 	s, err := u.dial(ctx, tc)
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("the server is not of cluster %s, which this node has joined: %w", u.ClusterID(), err)
+	}
 	if err != nil {
 		return err
 	}

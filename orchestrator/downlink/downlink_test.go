@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -140,19 +141,32 @@ func (s *sessions) Close() error {
 	return nil
 }
 
+// What takes long to make, and is not changed.
+var (
+	kinds     = sync.OnceValue(resource.New)
+	authority = sync.OnceValues(func() (*pki.PKI, error) {
+		dir, err := os.MkdirTemp("", "pki")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		return pki.Open(dir, pki.Options{})
+	})
+)
+
 // plane runs a downlink over a state in memory.
 func plane(t testing.TB, f func(d *Downlink, dial func(protocol string) link.Session)) {
 	below, stop := context.WithCancel(context.Background())
 	st := memstore.New()
-	s, err := state.Open(below, st, state.Options{Kinds: resource.New()})
+	s, err := state.Open(below, st, state.Options{Kinds: kinds()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	authority, err := pki.Open(t.TempDir(), pki.Options{})
+	keys, err := authority()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := New(Config{State: s, PKI: authority, Logger: slog.New(slog.DiscardHandler)})
+	d := New(Config{State: s, PKI: keys, Logger: slog.New(slog.DiscardHandler)})
 	l := &sessions{queue: make(chan link.Session), closed: make(chan struct{})}
 	ctx, cancel := context.WithCancel(below)
 	var work, following sync.WaitGroup
@@ -273,6 +287,11 @@ func TestSilentPeersAreDropped(t *testing.T) {
 				stream.Write([]byte{100}) // the first byte of a message
 				<-s.Context().Done()
 			}
+			hangs := dial(link.ProtocolNode)
+			if m := firstAnswer(t, hangs, &nodelink.Hello{Version: 1, MinVersion: 1, NodeName: "n1"}); m.GetWelcome() == nil {
+				t.Fatal(m)
+			}
+			<-hangs.Context().Done()
 		})
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
@@ -134,12 +133,11 @@ func (s *session) run(ctx context.Context, control link.Stream, hello *nodelink.
 		return err
 	}
 	s.log.Info("node connected", "version", hello.AgentVersion)
-	in := bufio.NewReaderSize(control, 16<<10)
 	writers := newWriters(s)
 	synced := make(chan struct{})
 	group.Go(func() error { return s.write(ctx, control) })
 	group.Go(func() error { return s.send(ctx, s.welcome(hello, node.Spec.PodCIDR)) })
-	group.Go(func() error { return s.read(ctx, in, writers, synced) })
+	group.Go(func() error { return s.read(ctx, control, writers, synced) })
 	group.Go(func() error {
 		select {
 		case <-synced:
@@ -200,17 +198,24 @@ func (s *session) write(ctx context.Context, control link.Stream) error {
 // maxInventory bounds what an agent may say that it has.
 const maxInventory = 500_000
 
+// missedHeartbeats is after how many the session of an agent that hangs is ended.
+const missedHeartbeats = 6
+
 // read takes what the agent says until the stream ends. It closes synced after the inventory.
-func (s *session) read(ctx context.Context, in io.Reader, w *writers, synced chan struct{}) error {
+func (s *session) read(ctx context.Context, control link.Stream, w *writers, synced chan struct{}) error {
 	defer w.close()
+	in := bufio.NewReaderSize(control, 16<<10)
 	have, complete := 0, false
 	for {
 		m := &nodelink.AgentMessage{}
-		if err := nodelink.ReadMessage(in, m, nodelink.MaxMessage); err != nil {
+		err := control.SetReadDeadline(time.Now().Add(missedHeartbeats * s.Heartbeat))
+		if err == nil {
+			err = nodelink.ReadMessage(in, m, nodelink.MaxMessage)
+		}
+		if err != nil {
 			return refuse(link.CodeProtocol, false, "read from the control stream: %w", err)
 		}
 		s.hear(s.node)
-		var err error
 		switch body := m.Body.(type) {
 		case *nodelink.AgentMessage_Inventory:
 			have += len(body.Inventory.Have)
