@@ -925,9 +925,9 @@ func (x *Heartbeat) GetSeq() uint64 {
 	return 0
 }
 
-// One step of the feed. Changes of one Feed are applied together and in order; those of one
-// revision come in one Feed, unless they exceed a message. Between the inventory and synced
-// come the differences to the inventory, what is gone included; when synced is
+// One step of the feed: some objects as they are now, at revision or later. Its changes are
+// applied together and in order; a pod never comes before what it names. Between the inventory
+// and synced come the differences to the inventory, what is gone included; when synced is
 // true the agent holds the whole picture.
 type Feed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
