@@ -58,6 +58,9 @@ func (c *conversation) serveStream(ctx context.Context, s link.Stream) error {
 	}
 	if werr := nodelink.WriteMessage(s, opened); werr != nil {
 		s.Reset(link.CodeCanceled)
+		if err == nil {
+			serve(ctx, s) // to release what it holds
+		}
 		return fmt.Errorf("answer: %w", werr)
 	}
 	if err != nil {
