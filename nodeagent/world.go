@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"wherry/nodeagent/services"
 	"wherry/proto/nodelink"
@@ -88,7 +89,7 @@ func (w *world) applyPod(c *nodelink.Change, key string, n *news) error {
 		return err
 	}
 	p := w.pods[key]
-	if p != nil {
+	if p != nil && p != old {
 		n.pods = append(n.pods, p)
 	}
 	if old != nil && (p == nil || p.UID != old.UID) {
@@ -100,6 +101,7 @@ func (w *world) applyPod(c *nodelink.Change, key string, n *news) error {
 type object[T any] interface {
 	*T
 	Unmarshal([]byte) error
+	GetUID() types.UID
 }
 
 // decode returns the object, nil if it is gone.
@@ -114,15 +116,16 @@ func decode[T any, P object[T]](c *nodelink.Change) (*T, error) {
 	return o, nil
 }
 
+// set takes an object over, or drops it if it is gone and no other has taken its name.
 func set[T any, P object[T]](m map[string]*T, key string, c *nodelink.Change) error {
 	o, err := decode[T, P](c)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case o == nil:
-		delete(m, key)
-	default:
+	}
+	if o != nil {
 		m[key] = o
+	} else if old := m[key]; old != nil && (c.GetUid() == "" || string(P(old).GetUID()) == c.GetUid()) {
+		delete(m, key)
 	}
 	return nil
 }

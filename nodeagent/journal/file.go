@@ -187,10 +187,14 @@ func putChange(tx *bbolt.Tx, c *nodelink.Change) error {
 		return err
 	}
 	name := []byte(c.GetNamespace() + "/" + c.GetName())
-	if len(c.GetObject()) == 0 {
-		return b.Delete(name)
+	if len(c.GetObject()) > 0 {
+		return putMessage(b, name, c)
 	}
-	return putMessage(b, name, c)
+	old := new(nodelink.Change)
+	if err := getMessage(b.Get(name), old); err != nil || !removes(c, old) {
+		return err
+	}
+	return b.Delete(name)
 }
 
 // putStatus writes a status, or removes it if there is none any more.

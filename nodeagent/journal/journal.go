@@ -81,6 +81,9 @@ func (j *Journal) SetWelcome(w *nodelink.Welcome) error {
 	return nil
 }
 
+// removes says whether c, which says that an object is gone, means old, and not another object that took its name.
+func removes(c, old *nodelink.Change) bool { return c.GetUid() == "" || c.GetUid() == old.GetUid() }
+
 // Apply takes changes over, durably and together.
 func (j *Journal) Apply(changes []*nodelink.Change) error {
 	err := j.commit(func(tx *bbolt.Tx) error {
@@ -97,10 +100,10 @@ func (j *Journal) Apply(changes []*nodelink.Change) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, c := range changes {
-		if len(c.GetObject()) == 0 {
-			delete(j.objects, keyOf(c))
-		} else {
+		if len(c.GetObject()) > 0 {
 			j.objects[keyOf(c)] = c
+		} else if removes(c, j.objects[keyOf(c)]) {
+			delete(j.objects, keyOf(c))
 		}
 	}
 	return nil

@@ -74,6 +74,19 @@ func TestObjects(t *testing.T) {
 	}
 }
 
+func TestAnotherOfTheName(t *testing.T) {
+	j := openAt(t, filepath.Join(t.TempDir(), "journal.db"))
+	old, newer, gone := change(nodelink.Kind_KIND_POD, "a", 1, "old"), change(nodelink.Kind_KIND_POD, "a", 2, "new"), change(nodelink.Kind_KIND_POD, "a", 3, "")
+	newer.Uid = "another"
+	apply(t, j, old, newer, gone) // gone is the old one
+	for range 2 {
+		if got, want := show(j), "a@2=new"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		j = reopen(t, j)
+	}
+}
+
 func TestWelcome(t *testing.T) {
 	j := openAt(t, filepath.Join(t.TempDir(), "journal.db"))
 	if j.Welcome() != nil {
