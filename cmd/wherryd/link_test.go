@@ -833,8 +833,8 @@ func TestTunnels(t *testing.T) {
 	})
 }
 
-// inside is an address of a block that ends in .0/24.
-func inside(cidr string) string { return strings.TrimSuffix(cidr, "0/24") + "7" }
+// inside is an address of a block that ends in .0/22.
+func inside(cidr string) string { return strings.TrimSuffix(cidr, "0/22") + "7" }
 
 func TestAThousandPodsAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, p *plane) {

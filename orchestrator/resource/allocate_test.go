@@ -36,7 +36,7 @@ func TestEveryAddressIsGivenOnce(t *testing.T) {
 }
 
 func TestEveryNodeGetsABlock(t *testing.T) {
-	k := nodes(Options{PodCIDR: netip.MustParsePrefix("10.42.0.0/22")})
+	k := nodes(Options{PodCIDR: netip.MustParsePrefix("10.42.0.0/20")})
 	taken := map[string]bool{}
 	for i := range 5 {
 		n := &corev1.Node{}
@@ -48,7 +48,7 @@ func TestEveryNodeGetsABlock(t *testing.T) {
 		for _, c := range k.Claims(n) {
 			taken[c] = true
 		}
-		if want := fmt.Sprintf("10.42.%d.0/24", i); i < 4 && n.Spec.PodCIDR != want {
+		if want := fmt.Sprintf("10.42.%d.0/22", 4*i); i < 4 && n.Spec.PodCIDR != want {
 			t.Errorf("node %d has %s", i, n.Spec.PodCIDR)
 		}
 	}

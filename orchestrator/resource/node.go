@@ -96,8 +96,8 @@ func nodeClaims(obj Object) []string {
 	return claims
 }
 
-// nodeBlockBits is the length of the prefix that each node gets: 256 addresses.
-const nodeBlockBits = 24
+// nodeBlockBits is the length of the prefix that each node gets: 1024 addresses, so that a thousand pods fit.
+const nodeBlockBits = 22
 
 // allocatePodCIDR gives a node without pod addresses the first free block of all.
 func allocatePodCIDR(n *corev1.Node, all netip.Prefix, taken func(string) bool) error {
