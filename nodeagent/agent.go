@@ -145,7 +145,7 @@ func (a *Agent) open() (err error) {
 	a.names = dns.New(c.Upstream)
 	a.net = podnet.New(podnet.Config{Host: c.Host, Tunnel: a.tunnel, Resolve: a.names.Resolve, Logger: a.log})
 	a.closers = append(a.closers, func() error { a.net.Close(); return nil })
-	a.proxy = proxy.New(proxy.Config{Net: a.net, Host: c.Host, Bind: c.Bind, Logger: a.log})
+	a.proxy = proxy.New(proxy.Config{Net: a.net, Host: c.Host, Bind: c.Bind, Logger: a.log, Failed: a.portFailed})
 	engine, err := a.openRuntimes()
 	if err != nil {
 		return err
@@ -169,11 +169,11 @@ func (a *Agent) openPods() (err error) {
 	if err != nil {
 		return err
 	}
-	pods := filepath.Join(c.DataDir, "pods")
+	pods, capacity := filepath.Join(c.DataDir, "pods"), a.node.capacity(a.node.measure())
 	a.workers = pod.New(pod.Config{
-		Node: c.NodeName, Address: c.Address.String(), Capacity: a.node.capacity(a.node.measure()), Domain: a.domain(),
+		Node: c.NodeName, Address: c.Address.String(), Capacity: capacity, Domain: a.domain(),
 		Folders: pod.Folders(pods), Limits: c.Logs, Log: a.log,
-		Images: images, Objects: a.world, Volumes: volumes{volume.New(pods)}, Network: network,
+		Images: images, Objects: a.world, Volumes: volumes{volume.New(pods, capacity)}, Network: network,
 		Reports: reports{a}, Runtimes: a.runtimes,
 	})
 	return nil

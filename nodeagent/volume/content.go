@@ -3,14 +3,13 @@ package volume
 import (
 	"fmt"
 	"maps"
-	"math"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	quantity "k8s.io/apimachinery/pkg/api/resource"
+
+	"wherry/nodeagent/pod/downward"
 )
 
 // file is one file of a volume.
@@ -20,7 +19,7 @@ type file struct {
 }
 
 // content computes the files of a volume that is made of objects, by path.
-func content(p *corev1.Pod, vol *corev1.Volume, o Objects) (map[string]file, error) {
+func (v *Volumes) content(p *corev1.Pod, vol *corev1.Volume, o Objects) (map[string]file, error) {
 	switch {
 	case vol.ConfigMap != nil:
 		s := vol.ConfigMap
@@ -29,9 +28,9 @@ func content(p *corev1.Pod, vol *corev1.Volume, o Objects) (map[string]file, err
 		s := vol.Secret
 		return secret(p, o, s.SecretName, s.Items, s.Optional, mode(s.DefaultMode))
 	case vol.DownwardAPI != nil:
-		return downward(p, vol.DownwardAPI.Items, mode(vol.DownwardAPI.DefaultMode))
+		return v.downward(p, vol.DownwardAPI.Items, mode(vol.DownwardAPI.DefaultMode))
 	case vol.Projected != nil:
-		return projected(p, vol.Projected, o)
+		return v.projected(p, vol.Projected, o)
 	}
 	return nil, fmt.Errorf("this kind of volume is %w: use emptyDir, configMap, secret, downwardAPI, projected or hostPath", ErrUnsupported)
 }
@@ -43,10 +42,10 @@ func mode(m *int32) int32 {
 	return *m
 }
 
-func projected(p *corev1.Pod, s *corev1.ProjectedVolumeSource, o Objects) (map[string]file, error) {
+func (v *Volumes) projected(p *corev1.Pod, s *corev1.ProjectedVolumeSource, o Objects) (map[string]file, error) {
 	all := map[string]file{}
 	for i := range s.Sources {
-		files, err := source(p, &s.Sources[i], o, mode(s.DefaultMode))
+		files, err := v.source(p, &s.Sources[i], o, mode(s.DefaultMode))
 		if err != nil {
 			return nil, err
 		}
@@ -55,14 +54,14 @@ func projected(p *corev1.Pod, s *corev1.ProjectedVolumeSource, o Objects) (map[s
 	return all, nil
 }
 
-func source(p *corev1.Pod, s *corev1.VolumeProjection, o Objects, mode int32) (map[string]file, error) {
+func (v *Volumes) source(p *corev1.Pod, s *corev1.VolumeProjection, o Objects, mode int32) (map[string]file, error) {
 	switch {
 	case s.ConfigMap != nil:
 		return configMap(p, o, s.ConfigMap.Name, s.ConfigMap.Items, s.ConfigMap.Optional, mode)
 	case s.Secret != nil:
 		return secret(p, o, s.Secret.Name, s.Secret.Items, s.Secret.Optional, mode)
 	case s.DownwardAPI != nil:
-		return downward(p, s.DownwardAPI.Items, mode)
+		return v.downward(p, s.DownwardAPI.Items, mode)
 	}
 	return nil, fmt.Errorf("this projected source is %w: use configMap, secret or downwardAPI", ErrUnsupported)
 }
@@ -130,10 +129,10 @@ func checkPaths(files map[string]file) error {
 	return nil
 }
 
-func downward(p *corev1.Pod, items []corev1.DownwardAPIVolumeFile, mode int32) (map[string]file, error) {
+func (v *Volumes) downward(p *corev1.Pod, items []corev1.DownwardAPIVolumeFile, mode int32) (map[string]file, error) {
 	files := map[string]file{}
 	for _, item := range items {
-		text, err := downwardText(p, &item)
+		text, err := v.downwardText(p, &item)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", item.Path, err)
 		}
@@ -146,76 +145,17 @@ func downward(p *corev1.Pod, items []corev1.DownwardAPIVolumeFile, mode int32) (
 	return files, checkPaths(files)
 }
 
-func downwardText(p *corev1.Pod, item *corev1.DownwardAPIVolumeFile) (string, error) {
-	switch {
+func (v *Volumes) downwardText(p *corev1.Pod, item *corev1.DownwardAPIVolumeFile) (string, error) {
+	switch ref := item.ResourceFieldRef; {
 	case item.FieldRef != nil:
-		return Field(p, item.FieldRef.FieldPath)
-	case item.ResourceFieldRef != nil:
-		return resourceField(p, item.ResourceFieldRef)
+		return downward.Field(p, item.FieldRef.FieldPath)
+	case ref != nil:
+		all := slices.Concat(p.Spec.InitContainers, p.Spec.Containers)
+		i := slices.IndexFunc(all, func(c corev1.Container) bool { return c.Name == ref.ContainerName })
+		if i < 0 {
+			return "", fmt.Errorf("container %q not found", ref.ContainerName)
+		}
+		return downward.Resource(&all[i], ref, v.node)
 	}
 	return "", fmt.Errorf("neither fieldRef nor resourceFieldRef is set")
-}
-
-// Field returns what a fieldRef of a downwardAPI volume names (core/v1 ObjectFieldSelector).
-func Field(p *corev1.Pod, path string) (string, error) {
-	if kind, key, ok := subscript(path); ok {
-		if kind == "metadata.labels" {
-			return p.Labels[key], nil
-		}
-		return p.Annotations[key], nil
-	}
-	switch path {
-	case "metadata.name":
-		return p.Name, nil
-	case "metadata.namespace":
-		return p.Namespace, nil
-	case "metadata.uid":
-		return string(p.UID), nil
-	case "metadata.labels":
-		return formatMap(p.Labels), nil
-	case "metadata.annotations":
-		return formatMap(p.Annotations), nil
-	}
-	return "", fmt.Errorf("fieldPath %q cannot be used in a volume", path)
-}
-
-func subscript(path string) (kind, key string, ok bool) {
-	kind, rest, ok := strings.Cut(path, "['")
-	key, end, closed := strings.Cut(rest, "']")
-	ok = ok && closed && end == "" && (kind == "metadata.labels" || kind == "metadata.annotations")
-	return kind, key, ok
-}
-
-// formatMap writes one key="value" a line, sorted, as Kubernetes does.
-func formatMap(m map[string]string) string {
-	var b strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		fmt.Fprintf(&b, "%s=%s\n", k, strconv.Quote(m[k]))
-	}
-	return strings.TrimSuffix(b.String(), "\n")
-}
-
-func resourceField(p *corev1.Pod, r *corev1.ResourceFieldSelector) (string, error) {
-	i := slices.IndexFunc(p.Spec.Containers, func(c corev1.Container) bool { return c.Name == r.ContainerName })
-	if i < 0 {
-		return "", fmt.Errorf("container %q not found", r.ContainerName)
-	}
-	kind, name, _ := strings.Cut(r.Resource, ".")
-	list := p.Spec.Containers[i].Resources.Requests
-	if kind == "limits" {
-		list = p.Spec.Containers[i].Resources.Limits
-	}
-	q := list[corev1.ResourceName(name)]
-	return divide(q, r.Divisor, name == string(corev1.ResourceCPU)), nil
-}
-
-// divide rounds up, as Kubernetes does: half a core in whole cores is 1.
-func divide(q, divisor quantity.Quantity, cpu bool) string {
-	if divisor.IsZero() {
-		divisor = quantity.MustParse("1")
-	}
-	if cpu {
-		return strconv.FormatInt(int64(math.Ceil(float64(q.MilliValue())/float64(divisor.MilliValue()))), 10)
-	}
-	return strconv.FormatInt(int64(math.Ceil(float64(q.Value())/float64(divisor.Value()))), 10)
 }

@@ -27,10 +27,14 @@ type Objects interface {
 
 // Volumes makes and removes volumes below a directory. All methods may be called
 // concurrently for different pods.
-type Volumes struct{ dir string }
+type Volumes struct {
+	dir  string
+	node corev1.ResourceList
+}
 
-// New returns Volumes that keeps everything below dir, the directory of the pods.
-func New(dir string) *Volumes { return &Volumes{dir} }
+// New returns Volumes that keeps everything below dir, the directory of the pods. node is what the machine has: the
+// limits of containers that set none, in files about them.
+func New(dir string, node corev1.ResourceList) *Volumes { return &Volumes{dir, node} }
 
 func (v *Volumes) path(podUID, volume string) string {
 	return filepath.Join(v.dir, podUID, "volumes", volume)
@@ -44,7 +48,7 @@ func (v *Volumes) Prepare(ctx context.Context, p *corev1.Pod, o Objects) (map[st
 		vol := &p.Spec.Volumes[i]
 		path, err := v.prepare(p, vol, o)
 		if err != nil {
-			return nil, fmt.Errorf("volume %q: %w", vol.Name, err)
+			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", vol.Name, err)
 		}
 		paths[vol.Name] = path
 	}
@@ -62,7 +66,7 @@ func (v *Volumes) prepare(p *corev1.Pod, vol *corev1.Volume, o Objects) (string,
 	case vol.EmptyDir != nil:
 		return path, emptyDir(path, vol.EmptyDir)
 	}
-	files, err := content(p, vol, o)
+	files, err := v.content(p, vol, o)
 	if err != nil {
 		return "", err
 	}
@@ -78,7 +82,7 @@ func (v *Volumes) Update(ctx context.Context, p *corev1.Pod, o Objects) error {
 			continue
 		}
 		if _, err := v.prepare(p, vol, o); err != nil {
-			errs = append(errs, fmt.Errorf("volume %q: %w", vol.Name, err))
+			errs = append(errs, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", vol.Name, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -80,11 +80,11 @@ func TestContent(t *testing.T) {
 		{name: "all keys", volume: `configMap: {name: c}`, want: map[string]string{"a": "1", "b": "2", "raw": "\x00\x01"}},
 		{name: "chosen keys", volume: `configMap: {name: c, items: [{key: a, path: x/y}]}`, want: map[string]string{"x/y": "1"}},
 		{name: "secret", volume: `secret: {secretName: s}`, want: map[string]string{"password": "x"}},
-		{name: "no configmap", volume: `configMap: {name: d}`, err: `volume "v": configmap "d" not found`},
-		{name: "no secret", volume: `secret: {secretName: d}`, err: `volume "v": secret "d" not found`},
+		{name: "no configmap", volume: `configMap: {name: d}`, err: `MountVolume.SetUp failed for volume "v" : configmap "d" not found`},
+		{name: "no secret", volume: `secret: {secretName: d}`, err: `MountVolume.SetUp failed for volume "v" : secret "d" not found`},
 		{name: "optional", volume: `configMap: {name: d, optional: true}`, want: map[string]string{}},
-		{name: "no key", volume: `configMap: {name: c, items: [{key: z, path: z}]}`, err: `volume "v": configmap "c" has no key "z"`},
-		{name: "escape", volume: `configMap: {name: c, items: [{key: a, path: ../z}]}`, err: `volume "v": "../z" is no path within a volume`},
+		{name: "no key", volume: `configMap: {name: c, items: [{key: z, path: z}]}`, err: `MountVolume.SetUp failed for volume "v" : configmap "c" has no key "z"`},
+		{name: "escape", volume: `configMap: {name: c, items: [{key: a, path: ../z}]}`, err: `MountVolume.SetUp failed for volume "v" : "../z" is no path within a volume`},
 		{name: "downward", volume: `downwardAPI: {items: [
 			{path: labels, fieldRef: {fieldPath: metadata.labels}}, {path: note, fieldRef: {fieldPath: "metadata.annotations['note']"}},
 			{path: cpu, resourceFieldRef: {containerName: c, resource: limits.cpu}},
@@ -93,14 +93,14 @@ func TestContent(t *testing.T) {
 		{name: "projected", volume: `projected: {sources: [{configMap: {name: c, items: [{key: a, path: a}]}}, {secret: {name: s}}]}`,
 			want: map[string]string{"a": "1", "password": "x"}},
 		{name: "token", volume: `projected: {sources: [{serviceAccountToken: {path: token}}]}`,
-			err: `volume "v": this projected source is not supported by this node yet: use configMap, secret or downwardAPI`},
+			err: `MountVolume.SetUp failed for volume "v" : this projected source is not supported by this node yet: use configMap, secret or downwardAPI`},
 		{name: "nfs", volume: `nfs: {server: a, path: /}`,
-			err: `volume "v": this kind of volume is not supported by this node yet: use emptyDir, configMap, secret, downwardAPI, projected or hostPath`},
-		{name: "memory", volume: `emptyDir: {medium: Memory}`, err: `volume "v": emptyDir.medium "Memory" is not supported by this node yet: leave it out`},
+			err: `MountVolume.SetUp failed for volume "v" : this kind of volume is not supported by this node yet: use emptyDir, configMap, secret, downwardAPI, projected or hostPath`},
+		{name: "memory", volume: `emptyDir: {medium: Memory}`, err: `MountVolume.SetUp failed for volume "v" : emptyDir.medium "Memory" is not supported by this node yet: leave it out`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := pod(t, "[{name: v, "+strings.ReplaceAll(c.volume, "\t", " ")+"}]")
-			paths, err := New(t.TempDir()).Prepare(t.Context(), p, world())
+			paths, err := New(t.TempDir(), nil).Prepare(t.Context(), p, world())
 			if err != nil || c.err != "" {
 				if err == nil || err.Error() != c.err {
 					t.Fatalf("%v, want %s", err, c.err)
@@ -115,7 +115,7 @@ func TestContent(t *testing.T) {
 }
 
 func TestUpdateChangesAllFilesAtOnce(t *testing.T) {
-	v, o := New(t.TempDir()), world()
+	v, o := New(t.TempDir(), nil), world()
 	p := pod(t, `[{name: v, configMap: {name: c, defaultMode: 0400}}]`)
 	paths, err := v.Prepare(t.Context(), p, o)
 	if err != nil {
@@ -148,7 +148,7 @@ func TestUpdateChangesAllFilesAtOnce(t *testing.T) {
 }
 
 func TestEmptyDirStaysUntilRemoved(t *testing.T) {
-	v := New(t.TempDir())
+	v := New(t.TempDir(), nil)
 	p := pod(t, `[{name: v, emptyDir: {}}]`)
 	for range 2 {
 		paths, err := v.Prepare(t.Context(), p, world())
