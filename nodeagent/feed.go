@@ -2,10 +2,12 @@ package nodeagent
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"wherry/nodeagent/pod"
@@ -129,6 +131,21 @@ func (r reports) Status(p *corev1.Pod, s *corev1.PodStatus, gone bool) {
 }
 
 func (r reports) Event(e *corev1.Event) { r.a.uplink.Event(e) }
+
+// portFailed tells about a port of a Service, or a host port of a pod, that this machine cannot open.
+func (a *Agent) portFailed(f services.HostFrontend, r *services.Route, err error) {
+	kind, uid := a.world.owner(r.Namespace, r.Service)
+	now := metav1.Now()
+	a.uplink.Event(&corev1.Event{
+		TypeMeta:       metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: r.Namespace, Name: fmt.Sprintf("%s.%x", r.Service, now.UnixNano())},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: kind, Namespace: r.Namespace, Name: r.Service, UID: uid},
+		Type:           corev1.EventTypeWarning, Reason: "FailedPort", Message: fmt.Sprintf("node %s: %v", a.c.NodeName, err),
+		Source:         corev1.EventSource{Component: pod.Component, Host: a.c.NodeName},
+		FirstTimestamp: now, LastTimestamp: now, Count: 1,
+		ReportingController: pod.Component, ReportingInstance: a.c.NodeName,
+	})
+}
 
 // welcomed keeps what the control plane says of the cluster's networks.
 func (a *Agent) welcomed(w *nodelink.Welcome) {

@@ -169,6 +169,19 @@ func (w *world) has(uid string) bool {
 	return false
 }
 
+// owner says whose port a route is: a Service's, or a pod's host port.
+func (w *world) owner(namespace, name string) (kind string, uid types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.services[namespace+"/"+name]; s != nil {
+		return "Service", s.UID
+	}
+	if p := w.pods[namespace+"/"+name]; p != nil {
+		return "Pod", p.UID
+	}
+	return "Service", ""
+}
+
 // podCIDR is the node's block of addresses; "" if it has none yet.
 func (w *world) podCIDR() string {
 	w.mu.Lock()

@@ -55,13 +55,14 @@ func (r *recorder) first(p *corev1.Pod, key said, now metav1.Time) *corev1.Event
 			ResourceVersion: p.ResourceVersion, FieldPath: key.field,
 		},
 		Type: key.kind, Reason: key.reason, Message: key.message,
-		Source:         corev1.EventSource{Component: component, Host: r.node},
+		Source:         corev1.EventSource{Component: Component, Host: r.node},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
-		ReportingController: component, ReportingInstance: r.node,
+		ReportingController: Component, ReportingInstance: r.node,
 	}
 }
 
-const component = "wherry-agent"
+// Component is who tells events.
+const Component = "wherry-agent"
 
 func fieldPath(p *corev1.Pod, container string) string {
 	switch {
