@@ -2,7 +2,6 @@ package pod
 
 import (
 	"context"
-	"errors"
 	"net"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,12 +12,10 @@ import (
 // What a pod needs from the rest of the agent. Everything here may be called concurrently for different pods;
 // calls for one pod are not concurrent, except Dial.
 
-// Errors of Images.Ensure that are more than a failed pull. They wrap what was wrong.
+// Errors of Images.Ensure that are more than a failed pull.
 var (
-	// ErrInvalidImageName says that the reference cannot be parsed: retrying is useless.
-	ErrInvalidImageName = errors.New("invalid image name")
-	// ErrImageNeverPull says that the image is not here and that the policy forbids to pull it.
-	ErrImageNeverPull = errors.New("image is not present with pull policy of Never")
+	ErrInvalidImageName = runtime.ErrInvalidImageName
+	ErrImageNeverPull   = runtime.ErrImageNeverPull
 )
 
 // Images makes images ready on this machine.

@@ -18,6 +18,14 @@ var (
 	ErrInvalid = errors.New("runtime: cannot run")
 )
 
+// Errors of making an image ready that are more than a failed pull. They wrap what was wrong.
+var (
+	// ErrInvalidImageName says that the reference cannot be parsed: retrying is useless.
+	ErrInvalidImageName = errors.New("invalid image name")
+	// ErrImageNeverPull says that the image is not here and that the policy forbids to pull it.
+	ErrImageNeverPull = errors.New("image is not present with pull policy of Never")
+)
+
 // ID names one run of one container: a restart is a new ID.
 type ID struct {
 	Pod       string // pod uid
