@@ -272,7 +272,7 @@ func (m *module) emit(size int) []byte {
 	put(secElement, m.newElements())
 	put(secDataCount, m.sections[secDataCount])
 	put(secCode, code)
-	put(secData, m.checkedData())
+	put(secData, m.data())
 	put(secCustom, m.newNames())
 	return out
 }
@@ -453,10 +453,4 @@ func (m *module) constant(out []byte, r *reader) []byte {
 			unsupported("instruction %#x in a constant", op)
 		}
 	}
-}
-
-// checkedData returns the data section, its segments counted.
-func (m *module) checkedData() []byte {
-	m.section(secData).count("data segments", 2, maxSegments)
-	return m.sections[secData]
 }
