@@ -1,0 +1,19 @@
+// Wherryd is the long-running half of the command: `up`, `server` and `agent`. It is the
+// only program in which control plane and agent meet.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"wherry/cmd/internal/agent"
+	"wherry/cmd/internal/daemon"
+	"wherry/cmd/internal/version"
+)
+
+func main() {
+	root := &cobra.Command{Use: "wherryd", Short: "Wherry's control plane and node agent", Version: version.Wherry}
+	root.AddCommand(newUp(), newServer(), agent.New())
+	os.Exit(daemon.Main(root))
+}
