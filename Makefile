@@ -1,14 +1,21 @@
 GO ?= go
-export CGO_ENABLED ?= 0
+export CGO_ENABLED = 0
 PLATFORMS = linux/amd64 linux/arm64 linux/arm linux/riscv64 darwin/arm64 windows/amd64
+GUESTS = hello console udpecho
 
-.PHONY: build run test check bench generate
+.PHONY: build guests run stop test check bench generate
 
 build: ## the three commands into bin/
 	$(GO) build -trimpath -ldflags '-s -w' -o bin/ ./cmd/wherry ./cmd/wherryd ./cmd/wherry-agent
 
-run: build ## a one-machine cluster with samples/hello on it
-	bin/wherry demo
+guests: ## the samples' modules into bin/
+	for g in $(GUESTS); do GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -o bin/$$g.wasm ./samples/$$g || exit 1; done
+
+run: build guests ## a one-machine cluster with samples/hello on it; `make stop` ends it
+	samples/run.sh start
+
+stop: ## end what `make run` started
+	samples/run.sh stop
 
 test: check ## everything
 	CGO_ENABLED=1 $(GO) test -race ./...
@@ -16,10 +23,11 @@ test: check ## everything
 check: ## vet, staticcheck, and the builds of every platform
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	for p in $(PLATFORMS); do GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./... || exit 1; done
+	for p in $(PLATFORMS); do GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./... || exit 1; done
 
-bench: build ## every benchmark, medians over runs
-	$(GO) test -run '^$$' -bench . -benchmem -count 5 ./...
+bench: build guests ## every benchmark, then the cluster as a whole
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./samples/bench
 
 generate: ## everything that is generated
 	$(GO) generate ./...
