@@ -66,8 +66,8 @@ func (c *collector) parse(key controller.Key) (owner, bool) {
 	return owner{}, false
 }
 
-// keys are the owners that a change concerns: the object itself when it goes, and its owners
-// when it comes, goes, or names others.
+// keys are the owners that a change concerns: the object itself when it goes, its owners when it
+// comes or goes, and those that it names anew, differently, or no more.
 func (c *collector) keys(kind *resource.Kind, e state.Event) []controller.Key {
 	obj := e.Entry.Object()
 	self := owner{kind, obj.GetNamespace(), obj.GetName(), obj.GetUID()}
@@ -75,11 +75,7 @@ func (c *collector) keys(kind *resource.Kind, e state.Event) []controller.Key {
 	if e.Type == state.Deleted || obj.GetDeletionTimestamp() != nil && waits(obj) {
 		keys = append(keys, self.key())
 	}
-	known := e.Type == state.Modified && e.Prev != nil && slices.EqualFunc(e.Prev.Object().GetOwnerReferences(), obj.GetOwnerReferences(), sameOwner)
-	if known {
-		return keys
-	}
-	for _, ref := range obj.GetOwnerReferences() {
+	for _, ref := range changedOwners(e) {
 		if o, ok := c.owner(obj, ref); ok {
 			keys = append(keys, o.key())
 		}
@@ -87,7 +83,25 @@ func (c *collector) keys(kind *resource.Kind, e state.Event) []controller.Key {
 	return keys
 }
 
-func sameOwner(a, b metav1.OwnerReference) bool { return a.UID == b.UID }
+// changedOwners are the references that are not on both sides of a change.
+func changedOwners(e state.Event) []metav1.OwnerReference {
+	after := e.Entry.Object().GetOwnerReferences()
+	if e.Type != state.Modified || e.Prev == nil {
+		return after
+	}
+	before := e.Prev.Object().GetOwnerReferences()
+	return append(without(after, before), without(before, after)...)
+}
+
+func without(refs, others []metav1.OwnerReference) []metav1.OwnerReference {
+	return slices.DeleteFunc(slices.Clone(refs), func(a metav1.OwnerReference) bool {
+		return slices.ContainsFunc(others, func(b metav1.OwnerReference) bool { return a.UID == b.UID && blocks(a) == blocks(b) })
+	})
+}
+
+func blocks(ref metav1.OwnerReference) bool {
+	return ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion
+}
 
 func waits(obj state.Object) bool {
 	f := obj.GetFinalizers()
@@ -175,9 +189,10 @@ func (c *collector) each(ctx context.Context, o owner, f func(dependent) error) 
 // orphan lets the dependents go their own way, and then the owner.
 func (c *collector) orphan(ctx context.Context, o owner) error {
 	err := c.each(ctx, o, func(d dependent) error {
-		return c.update(ctx, d, func(obj state.Object) {
+		_, err := c.change(ctx, d, func(obj state.Object) {
 			dropOwners(obj, func(ref metav1.OwnerReference) bool { return ref.UID == o.uid })
 		})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("orphaning: %w", err)
@@ -190,7 +205,7 @@ func (c *collector) foreground(ctx context.Context, o owner) error {
 	blocked := false
 	err := c.each(ctx, o, func(d dependent) error {
 		for _, ref := range d.obj.GetOwnerReferences() {
-			blocked = blocked || ref.UID == o.uid && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion
+			blocked = blocked || ref.UID == o.uid && blocks(ref)
 		}
 		return c.judge(ctx, d)
 	})
@@ -200,9 +215,22 @@ func (c *collector) foreground(ctx context.Context, o owner) error {
 	return c.release(ctx, o, metav1.FinalizerDeleteDependents)
 }
 
-// judge decides about an object one of whose owners is gone or going: while another owner
-// is there it only forgets those that are not; else it is deleted.
+// judge decides about an object one of whose owners is gone or going, again if it changes meanwhile.
 func (c *collector) judge(ctx context.Context, d dependent) error {
+	for {
+		err := c.judgeNow(ctx, d)
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		d.obj, err = c.live(ctx, owner{d.kind, d.obj.GetNamespace(), d.obj.GetName(), d.obj.GetUID()})
+		if d.obj == nil {
+			return err
+		}
+	}
+}
+
+// judgeNow: while another owner is there the object only forgets those that are not; else it is deleted.
+func (c *collector) judgeNow(ctx context.Context, d dependent) error {
 	gone, going := map[types.UID]bool{}, map[types.UID]bool{}
 	held := false
 	for _, ref := range d.obj.GetOwnerReferences() {
@@ -217,16 +245,17 @@ func (c *collector) judge(ctx context.Context, d dependent) error {
 			return err
 		case obj == nil:
 			gone[ref.UID] = true
-		case obj.GetDeletionTimestamp() != nil && slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents):
+		case isGoing(obj):
 			going[ref.UID] = true
 		default:
 			held = true
 		}
 	}
 	if held {
-		return c.update(ctx, d, func(obj state.Object) {
+		_, err := c.change(ctx, d, func(obj state.Object) {
 			dropOwners(obj, func(ref metav1.OwnerReference) bool { return gone[ref.UID] || going[ref.UID] })
 		})
+		return err
 	}
 	if d.obj.GetDeletionTimestamp() != nil || len(gone)+len(going) == 0 {
 		return nil
@@ -235,18 +264,27 @@ func (c *collector) judge(ctx context.Context, d dependent) error {
 }
 
 // delete deletes a dependent the way its own finalizers ask, else in the foreground if an owner waits
-// for all that depends on it.
+// for all that depends on it. Of a circle of such owners one must not wait: that whose own dependent is going already.
 func (c *collector) delete(ctx context.Context, d dependent, waited bool) error {
+	deep, circular, err := c.dependents(ctx, d)
+	if err != nil {
+		return err
+	}
+	if waited && circular {
+		if d.obj, err = c.change(ctx, d, unblock); err != nil {
+			return err
+		}
+	}
 	policy := metav1.DeletePropagationBackground
 	switch f := d.obj.GetFinalizers(); {
 	case slices.Contains(f, metav1.FinalizerOrphanDependents):
 		policy = metav1.DeletePropagationOrphan
-	case slices.Contains(f, metav1.FinalizerDeleteDependents) || waited && c.hasDependents(ctx, d):
+	case slices.Contains(f, metav1.FinalizerDeleteDependents) || waited && deep:
 		policy = metav1.DeletePropagationForeground
 	}
-	uid := d.obj.GetUID()
-	_, _, err := c.state.Delete(ctx, d.kind, d.obj.GetNamespace(), d.obj.GetName(), state.DeleteOptions{
-		Propagation: &policy, Preconditions: &metav1.Preconditions{UID: &uid},
+	uid, version := d.obj.GetUID(), d.obj.GetResourceVersion()
+	_, _, err = c.state.Delete(ctx, d.kind, d.obj.GetNamespace(), d.obj.GetName(), state.DeleteOptions{
+		Propagation: &policy, Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
 	})
 	if err != nil {
 		return fmt.Errorf("deleting: %w", err)
@@ -254,25 +292,42 @@ func (c *collector) delete(ctx context.Context, d dependent, waited bool) error 
 	return nil
 }
 
-func (c *collector) hasDependents(ctx context.Context, d dependent) bool {
-	found := false
-	err := c.each(ctx, owner{uid: d.obj.GetUID()}, func(dependent) error {
-		found = true
+// dependents says whether the object has any, and whether one of them is going in the foreground.
+func (c *collector) dependents(ctx context.Context, d dependent) (has, going bool, err error) {
+	err = c.each(ctx, owner{uid: d.obj.GetUID()}, func(below dependent) error {
+		has = true
+		going = going || isGoing(below.obj)
 		return nil
 	})
-	return found || err != nil
+	return has, going, err
 }
 
-func (c *collector) update(ctx context.Context, d dependent, change func(state.Object)) error {
+// isGoing says that the object is deleted as soon as its dependents are.
+func isGoing(obj state.Object) bool {
+	return obj.GetDeletionTimestamp() != nil && slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents)
+}
+
+// change changes the owner references of a dependent.
+func (c *collector) change(ctx context.Context, d dependent, change func(state.Object)) (state.Object, error) {
 	uid := d.obj.GetUID()
-	_, _, err := c.state.Update(ctx, d.kind, d.obj.GetNamespace(), d.obj.GetName(), func(live state.Object) (state.Object, error) {
+	changed, _, err := c.state.Update(ctx, d.kind, d.obj.GetNamespace(), d.obj.GetName(), func(live state.Object) (state.Object, error) {
 		change(live)
 		return live, nil
 	}, state.UpdateOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
 	if err != nil {
-		return fmt.Errorf("removing owner references: %w", err)
+		return nil, fmt.Errorf("changing owner references: %w", err)
 	}
-	return nil
+	return changed, nil
+}
+
+// unblock makes that no owner waits for the object.
+func unblock(obj state.Object) {
+	refs := slices.Clone(obj.GetOwnerReferences())
+	for i := range refs {
+		no := false
+		refs[i].BlockOwnerDeletion = &no
+	}
+	obj.SetOwnerReferences(refs)
 }
 
 func dropOwners(obj state.Object, drop func(metav1.OwnerReference) bool) {

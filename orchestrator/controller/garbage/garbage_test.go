@@ -113,3 +113,51 @@ func TestOwnersThatNeverWere(t *testing.T) {
 		}
 	})
 }
+
+func TestForegroundLeavesWhatAnotherOwnerHolds(t *testing.T) {
+	controllertest.Run(t, cluster, func(c *controllertest.Cluster) {
+		a, b := create(c, "a"), create(c, "b")
+		create(c, "shared", a, b)
+		remove(c, "a", metav1.DeletePropagationForeground)
+		expect(c, "a is gone", "b shared<1")
+	})
+}
+
+func TestForegroundEndsWhenNothingBlocksAnyMore(t *testing.T) {
+	for name, change := range map[string]func(*corev1.ConfigMap){
+		"reference removed": func(cm *corev1.ConfigMap) { cm.OwnerReferences = nil },
+		"does not block":    func(cm *corev1.ConfigMap) { cm.OwnerReferences[0].BlockOwnerDeletion = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			controllertest.Run(t, cluster, func(c *controllertest.Cluster) {
+				create(c, "child!", create(c, "a"))
+				remove(c, "a", metav1.DeletePropagationForeground)
+				expect(c, "held by the child", "a(going) child(going)<1")
+				controllertest.Change(c, "child", change)
+				c.Settle(time.Second)
+				if _, ok := state.Get[*corev1.ConfigMap](c.State, "default", "a"); ok {
+					c.T.Error("the owner still waits")
+				}
+			})
+		})
+	}
+}
+
+func TestForegroundOfACircle(t *testing.T) {
+	for _, members := range []string{"ab", "abc", "abcd"} {
+		t.Run(members, func(t *testing.T) {
+			controllertest.Run(t, cluster, func(c *controllertest.Cluster) {
+				last := create(c, "a")
+				for _, name := range members[1:] {
+					last = create(c, string(name), last)
+				}
+				controllertest.Change(c, "a", func(cm *corev1.ConfigMap) {
+					block := true
+					cm.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: last.Name, UID: last.UID, BlockOwnerDeletion: &block}}
+				})
+				remove(c, "a", metav1.DeletePropagationForeground)
+				expect(c, "all are gone", "")
+			})
+		})
+	}
+}
