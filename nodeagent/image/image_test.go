@@ -382,6 +382,47 @@ func TestPulledOnce(t *testing.T) {
 	})
 }
 
+// stalling sends nothing until the context ends: no answer, or, if it is a blob, no body.
+type stalling struct {
+	*testRegistry
+	path string
+}
+
+func (s stalling) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.Contains(r.URL.Path, s.path) {
+		return s.testRegistry.RoundTrip(r)
+	}
+	if !strings.Contains(s.path, "/blobs/") {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	answer, err := s.testRegistry.RoundTrip(r)
+	answer.Body = io.NopCloser(stalledBody{r.Context()})
+	return answer, err
+}
+
+type stalledBody struct{ context.Context }
+
+func (s stalledBody) Read([]byte) (int, error) {
+	<-s.Done()
+	return 0, s.Err()
+}
+
+func TestStalled(t *testing.T) {
+	for _, path := range []string{"/manifests/v", "/manifests/sha256:", "/blobs/"} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRegistry(t)
+			r.push("r.example/a:v", platforms(map[string]v1.Image{"wasip1/wasm": wasmArtifact(module("x"))}))
+			images := open(t, Config{Transport: stalling{r, path}})
+			begun := time.Now()
+			wantError(t, images, "r.example/a:v", "Always", errStalled.Error())
+			if took := time.Since(begun); took != patience {
+				t.Errorf("%s: gave up after %s", path, took)
+			}
+		})
+	}
+}
+
 func TestCollect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry(t)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -18,6 +19,11 @@ import (
 
 // maxDocument bounds manifests, configurations and everything else from a registry that is no layer, in bytes.
 const maxDocument = 4 << 20
+
+// patience is how long a registry may take to answer, or to send the next bytes of a layer.
+const patience = time.Minute
+
+var errStalled = fmt.Errorf("the registry sent nothing for %s", patience)
 
 // remoteImage is an image in a registry that let us in.
 type remoteImage struct {
@@ -56,6 +62,8 @@ func (i *Images) openWith(ctx context.Context, source name.Reference, keys keyri
 	}
 	var last error
 	for _, auth := range auths {
+		ctx, cancel := context.WithTimeoutCause(ctx, patience, errStalled)
+		defer cancel()
 		puller, err := remote.NewPuller(
 			remote.WithTransport(bounded{through}),
 			remote.WithAuth(auth),
@@ -69,7 +77,7 @@ func (i *Images) openWith(ctx context.Context, source name.Reference, keys keyri
 		if err == nil {
 			return &remoteImage{puller, top, source.Context()}, nil
 		}
-		last = err
+		last = because(ctx, err)
 		if !isStatus(err, http.StatusUnauthorized, http.StatusForbidden) {
 			break
 		}
@@ -95,9 +103,11 @@ func (m *remoteImage) manifest(ctx context.Context, digest string) ([]byte, erro
 	if !validDigest(digest) {
 		return nil, fmt.Errorf("manifest %.80q: only sha256 digests are supported", digest)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errStalled)
+	defer cancel()
 	d, err := m.puller.Get(ctx, m.repo.Digest(digest))
 	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", digest, err)
+		return nil, fmt.Errorf("manifest %s: %w", digest, because(ctx, err))
 	}
 	return d.Manifest, nil
 }
@@ -107,8 +117,10 @@ func (m *remoteImage) blob(ctx context.Context, d artifact.Descriptor, to io.Wri
 	if !validDigest(d.Digest) || d.Size < 0 {
 		return fmt.Errorf("blob %.80q of %d bytes: only sha256 digests are supported", d.Digest, d.Size)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends what is not read to its end
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil) // ends what is not read to its end
+	stalled := time.AfterFunc(patience, func() { cancel(errStalled) })
+	defer stalled.Stop()
 	layer, err := m.puller.Layer(ctx, m.repo.Digest(d.Digest))
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", d.Digest, err)
@@ -116,16 +128,38 @@ func (m *remoteImage) blob(ctx context.Context, d artifact.Descriptor, to io.Wri
 	// Of a layer of this origin, these are the bytes as they are in the registry, verified at their end.
 	body, err := layer.Compressed()
 	if err != nil {
-		return fmt.Errorf("blob %s: %w", d.Digest, err)
+		return fmt.Errorf("blob %s: %w", d.Digest, because(ctx, err))
 	}
-	n, err := io.Copy(to, io.LimitReader(body, d.Size+1))
+	n, err := io.Copy(to, io.LimitReader(progress{body, stalled}, d.Size+1))
 	if err == nil && n != d.Size {
 		err = fmt.Errorf("it has not the %d bytes that its image says", d.Size)
 	}
 	if err = errors.Join(err, body.Close()); err != nil {
-		return fmt.Errorf("blob %s: %w", d.Digest, err)
+		return fmt.Errorf("blob %s: %w", d.Digest, because(ctx, err))
 	}
 	return nil
+}
+
+// because is why the context has ended, if that is why there is an error.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// progress puts a timer off with everything that is read.
+type progress struct {
+	io.Reader
+	stalled *time.Timer
+}
+
+func (p progress) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if n > 0 {
+		p.stalled.Reset(patience)
+	}
+	return n, err
 }
 
 // plain makes requests plain HTTP: what carries them is safe already.
