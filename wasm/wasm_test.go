@@ -159,7 +159,7 @@ func TestKill(t *testing.T) {
 			begin := time.Now()
 			i.Kill()
 			<-i.Done()
-			if took := time.Since(begin); took > 400*time.Millisecond { // 100 ms on a quiet machine
+			if took := time.Since(begin); took > 5*time.Second { // 100 ms on a quiet machine
 				t.Errorf("took %v", took)
 			}
 			if got := i.Exit(); got != (Exit{Code: 137, Reason: Error}) {

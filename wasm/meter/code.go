@@ -3,8 +3,7 @@ package meter
 const (
 	// unitWeight is how many weights make a unit; a power of two.
 	unitWeight = 16
-	// maxRun is the weight after which a path is checked. With the weight of one instruction more it makes at
-	// most 63 units, which fit in one byte of signed LEB128.
+	// maxRun is the weight after which a path is checked.
 	maxRun = 56 * unitWeight
 	// leafWeight is up to what a function without loops and calls is paid for by its callers.
 	leafWeight = 128
@@ -43,15 +42,17 @@ func (m *module) code() []byte {
 // frame is a block that is open. Weights are of the dearest path since the last check; -1: there is no path.
 type frame struct {
 	op     byte
-	before int // weight where it began; for a loop what its head must pay
-	after  int // weight of the branches to its end
-	patch  int // of a loop: where in the output its cost is
+	before int  // weight where it began
+	after  int  // weight of the branches to its end
+	plain  bool // it has no type
+	// dispatch is what a loop begins with, serial its number in the function; nil, 0: it begins otherwise.
+	dispatch *dispatch
+	serial   int
+	// arm is the serial of the loop whose dispatch leads to this block's end.
+	arm int
 }
 
 // walker rewrites one function at a time.
-//
-// A function that begins with a loop (all functions of Go do) has its entry checked by the head of that loop, and counts
-// the budget itself instead of an allowance: it is entered more often than it loops.
 type walker struct {
 	m      *module
 	r      *reader
@@ -60,9 +61,12 @@ type walker struct {
 	frames []frame
 	weight int    // of the dearest path to here since the last check; -1: not reachable
 	local  uint32 // the allowance
-	checks bool   // there is a check
+	checks bool   // the allowance is used
 	calls  bool
-	direct int // where in the output the cost of the head of the first loop is; 0: it is not an entry loop
+
+	loops  int // with a dispatch, so far
+	arming int // blocks to come that are arms of the last of them
+	jump   jump
 }
 
 // function appends the new body of a function.
@@ -71,7 +75,8 @@ func (w *walker) function(out []byte, typ uint32, r *reader) []byte {
 	w.r, w.out, w.copied = r, w.out[:0], r.pos
 	w.local = w.m.params[typ] + locals
 	w.frames = append(w.frames[:0], frame{op: opBlock, after: -1})
-	w.weight, w.checks, w.calls, w.direct = 0, false, false, 0
+	w.weight, w.checks, w.calls = 0, false, false
+	w.loops, w.arming, w.jump = 0, 0, jump{}
 	for len(w.frames) > 0 {
 		w.step()
 	}
@@ -110,10 +115,6 @@ func (w *walker) head(groups []byte) []byte {
 	g := &reader{b: groups}
 	head := asm(appendU32(nil, g.u32()+1))
 	head = append(append(head, groups[g.pos:]...), 1, 0x7f)
-	if w.direct > 0 {
-		w.out[w.direct] = max(w.out[w.direct], byte(units(max(w.weight, 0))))
-		return head
-	}
 	cost := units(max(w.weight, 0))
 	if w.checks {
 		cost += firstAllowance
@@ -131,30 +132,48 @@ func (w *walker) flush(pos int) {
 	w.copied = pos
 }
 
-// check inserts a check and returns where its cost is, one byte.
-func (w *walker) check(cost int32) (patch int) {
+// check inserts a check that pays for the path to here, before the instruction at the position.
+func (w *walker) check(at int) {
+	w.flush(at)
+	a := w.pay().op(opI32GeS, opIf, blockVoid, opElse)
+	w.out = w.refill(a).op(opEnd)
+	w.weight = min(w.weight, 0)
+}
+
+// pay takes the cost of the path to here from the allowance; what is left is to be compared with zero.
+func (w *walker) pay() asm {
 	w.checks = true
-	if w.direct > 0 {
-		a := asm(w.out).getGlobal(w.m.globals).i32(cost)
-		w.out = w.m.settle(a.op(opI32Sub), w.local)
-		return len(a) - 1
-	}
-	a := asm(w.out).get(w.local).i32(cost)
-	patch = len(a) - 1
-	a = a.op(opI32Sub).tee(w.local).i32(0).op(opI32LtS, opIf, blockVoid)
-	a = a.get(w.local).call(w.m.helper(helperRefill)).set(w.local).op(opEnd)
-	w.out = a
-	return patch
+	a := asm(w.out).get(w.local).i32(units(max(w.weight, 0)))
+	return a.op(opI32Sub).tee(w.local).i32(0)
+}
+
+func (w *walker) refill(a asm) asm {
+	return a.get(w.local).call(w.m.helper(helperRefill)).set(w.local)
+}
+
+// back puts a checked branch to a loop without a type in the place of the one at the position: straight to the loop if the
+// allowance suffices, else through refill. The two ways meet at the loop, where values are in agreed places anyway: if they
+// met before, wazero would restore all of them on both.
+func (w *walker) back(label uint32, at int) {
+	w.flush(at)
+	w.out = w.refill(w.pay().op(opI32LtS, opIf, blockVoid)).br(label + 1).op(opEnd).br(label)
+	w.copied = w.r.pos
+}
+
+// backIf does so for br_if.
+func (w *walker) backIf(label uint32, at int) {
+	w.flush(at)
+	w.out = asm(w.out).op(opIf, blockVoid)
+	w.back(label+1, at)
+	w.out = append(w.out, opEnd)
 }
 
 // step handles one instruction.
 func (w *walker) step() {
-	if w.weight >= maxRun {
-		w.flush(w.r.pos)
-		w.check(units(w.weight))
-		w.weight = 0
-	}
 	at := w.r.pos
+	if w.weight >= maxRun {
+		w.check(at)
+	}
 	op := w.r.byte()
 	in := instructions[op]
 	if w.weight >= 0 {
@@ -170,11 +189,14 @@ func (w *walker) step() {
 		if (op == opLocalGet || op == opLocalSet || op == opLocalTee) && index >= w.local {
 			malformed("unknown local %d", index)
 		}
+		if op == opLocalSet {
+			w.jump.set(index, at, w.r.pos)
+		}
 	case immIndex2:
 		w.r.u32()
 		w.r.u32()
 	case immI32:
-		w.r.skipSigned(32)
+		w.jump.constant(w.r.skipSigned(32), w.r.pos)
 	case immI64:
 		w.r.skipSigned(64)
 	case immF32:
@@ -199,15 +221,15 @@ func (w *walker) special(op byte, at int) {
 	case opEnd:
 		w.close()
 	case opBr:
-		w.branch(w.r.u32())
-		w.weight = -1
+		w.br(w.r.u32(), at)
 	case opBrIf:
-		w.branch(w.r.u32())
+		w.brIf(w.r.u32(), at)
 	case opBrTable:
-		for range w.r.count("branches", 1, maxBody) {
-			w.branch(w.r.u32())
+		labels := make([]uint32, w.r.count("branches", 1, maxBody)+1)
+		for i := range labels {
+			labels[i] = w.r.u32()
 		}
-		w.branch(w.r.u32())
+		w.branch(at, labels...)
 		w.weight = -1
 	case opReturn:
 		w.leave()
@@ -243,30 +265,31 @@ func (w *walker) indexed(op byte, at int) {
 }
 
 // blockType reads the type of a block: none, a value type, or a function type as a signed number.
-func (w *walker) blockType() {
-	if c := w.r.byte(); c&0xc0 == 0x40 {
-		return // a negative number of one byte; the engine knows which there are
+func (w *walker) blockType() (plain bool) {
+	c := w.r.byte()
+	if c&0xc0 == 0x40 { // a negative number of one byte; the engine knows which there are
+		return c == blockVoid
 	}
 	w.r.pos--
 	w.m.knownType(w.r.u32())
+	return false
 }
 
 func (w *walker) open(op byte) {
-	w.blockType()
+	plain := w.blockType()
 	if len(w.frames) == maxNesting {
 		unsupported("blocks nested more than %d deep", maxNesting)
 	}
-	f := frame{op: op, before: w.weight, after: -1}
-	if op == opLoop {
-		w.flush(w.r.pos)
-		if !w.checks && !w.calls && len(w.frames) == 1 && w.frames[0].after < 0 && w.weight >= 0 {
-			w.direct = 1
+	f := frame{op: op, before: w.weight, after: -1, plain: plain}
+	switch {
+	case op == opLoop:
+		if f.dispatch = w.r.dispatch(); f.dispatch != nil {
+			w.loops++
+			f.serial, w.arming = w.loops, f.dispatch.blocks
 		}
-		f.patch = w.check(0)
-		if w.direct == 1 {
-			w.direct = f.patch
-		}
-		w.weight = min(w.weight, 0)
+	case w.arming > 0:
+		f.arm = w.loops
+		w.arming--
 	}
 	w.frames = append(w.frames, f)
 }
@@ -286,7 +309,6 @@ func (w *walker) close() {
 	w.frames = w.frames[:len(w.frames)-1]
 	switch f.op {
 	case opLoop:
-		w.out[f.patch] = byte(units(max(f.before, 0)))
 	case opIf:
 		w.weight = max(w.weight, f.before, f.after)
 	default:
@@ -294,17 +316,46 @@ func (w *walker) close() {
 	}
 }
 
-// branch notes a branch to a label.
-func (w *walker) branch(label uint32) {
+// branch notes the branches of an instruction. If one leads back, what leads to it is paid for before.
+func (w *walker) branch(at int, labels ...uint32) {
+	for _, label := range labels {
+		if w.frame(label).op == opLoop {
+			w.check(at)
+			break
+		}
+	}
+	for _, label := range labels {
+		f := w.frame(label)
+		f.after = max(f.after, w.weight)
+	}
+}
+
+// br is a branch that is always taken. One to a loop whose dispatch leads on from here is no way back.
+func (w *walker) br(label uint32, at int) {
+	if f := w.forward(label, at); f != nil {
+		f.after = max(f.after, w.weight+dispatchWeight)
+	} else if f := w.frame(label); f.op == opLoop && f.plain {
+		w.back(label, at)
+	} else {
+		w.branch(at, label)
+	}
+	w.weight = -1
+}
+
+func (w *walker) brIf(label uint32, at int) {
+	if f := w.frame(label); f.op == opLoop && f.plain {
+		w.backIf(label, at)
+	} else {
+		w.branch(at, label)
+	}
+}
+
+// frame returns the block that a label names.
+func (w *walker) frame(label uint32) *frame {
 	if uint64(label) >= uint64(len(w.frames)) {
 		malformed("branch to the unknown label %d", label)
 	}
-	f := &w.frames[len(w.frames)-1-int(label)]
-	if f.op == opLoop {
-		f.before = max(f.before, w.weight)
-	} else {
-		f.after = max(f.after, w.weight)
-	}
+	return &w.frames[len(w.frames)-1-int(label)]
 }
 
 // leave notes an exit from the function.

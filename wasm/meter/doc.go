@@ -8,8 +8,8 @@
 // down by what runs. When it is below zero the guest calls tick with it, and tick returns the next
 // budget, or sleeps first, or traps.
 //
-//	function entry   budget -= cost; if budget < 0 { budget = tick(budget) }
-//	loop head        allowance -= cost; if allowance < 0 { allowance = refill(allowance) }
+//	function entry     budget -= cost; if budget < 0 { budget = tick(budget) }
+//	way back to a loop allowance -= cost; if allowance < 0 { allowance = refill(allowance) }
 //
 // The allowance is a local of the function, so that the engine keeps it in a register: it is drawn from
 // the budget in pieces by refill.
@@ -17,8 +17,8 @@
 // # What is paid
 //
 // Every instruction has a weight, and unitWeight weights are one unit of the budget. The weights on the
-// most expensive path since the last check are paid at the next one: a loop head pays for the dearest way
-// back to it, a function entry for the dearest way out, and code that goes on for long without either
+// most expensive path since the last check are paid at the next one: a branch back to a loop pays for what led to it, a
+// function entry for the dearest way out, and code that goes on for long without either
 // gets checks of its own. So between two ticks a guest executes at most Slice units, however it is
 // written. Small functions that neither loop nor call are paid for by their callers.
 //
@@ -40,9 +40,9 @@ const (
 	ImportModule = "wherry"
 	ImportName   = "tick"
 
-	// Slice is the budget that a module starts with, in units. tick should return it too. It takes 50 to 500
-	// microseconds to use up.
-	Slice = 100_000
+	// Slice is the budget that a module starts with, in units. tick should return it too. It takes 0.1 to 1
+	// milliseconds to use up.
+	Slice = 200_000
 )
 
 var (

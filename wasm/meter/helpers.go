@@ -77,7 +77,8 @@ func (a asm) i32(v int32) asm           { return appendS32(a.op(opI32Const), v) 
 func (a asm) getGlobal(g uint32) asm    { return appendU32(a.op(opGlobalGet), g) }
 func (a asm) setGlobal(g uint32) asm    { return appendU32(a.op(opGlobalSet), g) }
 func (a asm) call(f uint32) asm         { return appendU32(a.op(opCall), f) }
-func (a asm) brIf(label byte) asm       { return a.op(opBrIf, label) }
+func (a asm) br(label uint32) asm       { return appendU32(a.op(opBr), label) }
+func (a asm) brIf(label uint32) asm     { return appendU32(a.op(opBrIf), label) }
 func (a asm) add(l uint32, v int32) asm { return a.get(l).i32(v).op(opI32Add).set(l) }
 
 // function starts a helper's body: no locals but the parameters.
@@ -100,10 +101,11 @@ func (m *module) draw() []byte {
 }
 
 // settle makes the number on the stack the budget, and calls the host if it is below zero. It
-// overwrites the local.
+// overwrites the local. The usual path comes first: wazero allocates registers for what follows as they are on the
+// first path that it sees, and restores them on the other.
 func (m *module) settle(a asm, local uint32) asm {
 	return a.tee(local).setGlobal(m.globals).
-		get(local).i32(0).op(opI32LtS, opIf, blockVoid).call(m.helper(helperSlow)).op(opEnd)
+		get(local).i32(0).op(opI32GeS, opIf, blockVoid, opElse).call(m.helper(helperSlow)).op(opEnd)
 }
 
 // beyond leaves the innermost block if the range at local is not within the memory.

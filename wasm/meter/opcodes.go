@@ -30,6 +30,7 @@ const (
 	opF32Const        = 0x43
 	opF64Const        = 0x44
 	opI32LtS          = 0x48
+	opI32GeS          = 0x4e
 	opI32LeU          = 0x4d
 	opI64GtU          = 0x56
 	opI32Add          = 0x6a
