@@ -6,10 +6,10 @@ GUESTS = hello console udpecho
 .PHONY: build guests run stop test check bench generate
 
 build: ## the three commands into bin/
-	$(GO) build -trimpath -ldflags '-s -w' -o bin/ ./cmd/wherry ./cmd/wherryd ./cmd/wherry-agent
+	$(GO) build -ldflags '-s -w' -o bin/ ./cmd/wherry ./cmd/wherryd ./cmd/wherry-agent
 
 guests: ## the samples' modules into bin/
-	for g in $(GUESTS); do GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -o bin/$$g.wasm ./samples/$$g || exit 1; done
+	for g in $(GUESTS); do GOOS=wasip1 GOARCH=wasm $(GO) build -ldflags '-s -w' -o bin/$$g.wasm ./samples/$$g || exit 1; done
 
 run: build guests ## a one-machine cluster with samples/hello on it; `make stop` ends it
 	samples/run.sh start

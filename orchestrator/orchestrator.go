@@ -27,6 +27,7 @@ import (
 	"wherry/orchestrator/controller/endpointslice"
 	"wherry/orchestrator/controller/garbage"
 	"wherry/orchestrator/controller/namespace"
+	"wherry/orchestrator/controller/nodehealth"
 	"wherry/orchestrator/controller/replicaset"
 	"wherry/orchestrator/controller/serviceaccount"
 	"wherry/orchestrator/downlink"
@@ -243,6 +244,7 @@ func (o *Orchestrator) controllers() []controller.Controller {
 		endpointslice.New(o.state),
 		garbage.New(o.state),
 		namespace.New(o.state),
+		nodehealth.New(o.state, events("node-controller"), o.downlink.LastHeard),
 		serviceaccount.New(o.state, o.pki.CA()),
 	}
 }

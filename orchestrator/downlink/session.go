@@ -199,7 +199,7 @@ func (s *session) write(ctx context.Context, control link.Stream) error {
 const maxInventory = 500_000
 
 // missedHeartbeats is after how many the session of an agent that hangs is ended.
-const missedHeartbeats = 6
+const missedHeartbeats = 3
 
 // read takes what the agent says until the stream ends. It closes synced after the inventory.
 func (s *session) read(ctx context.Context, control link.Stream, w *writers, synced chan struct{}) error {

@@ -19,7 +19,7 @@ type Options struct {
 	// KeepAlive is how often the dialing side is heard at least, so that address
 	// translators remember it; 0 means 15 s. Above 30 s many forget.
 	KeepAlive time.Duration
-	// Idle is after how much silence a session is lost; 0 means 45 s.
+	// Idle is after how much silence a session is lost; 0 means 30 s.
 	Idle time.Duration
 	// ResetKey lets a restarted listener tell its old peers at once that their sessions are
 	// gone. It must be secret and kept over restarts. nil: they wait out Idle.
@@ -36,7 +36,7 @@ func (o Options) config() *quic.Config {
 	streams := int64(or(o.MaxStreams, 1024))
 	return &quic.Config{
 		HandshakeIdleTimeout:           10 * time.Second,
-		MaxIdleTimeout:                 or(o.Idle, 45*time.Second),
+		MaxIdleTimeout:                 or(o.Idle, 30*time.Second),
 		InitialStreamReceiveWindow:     window,
 		MaxStreamReceiveWindow:         16 * window,
 		InitialConnectionReceiveWindow: window * uint64(streams),
