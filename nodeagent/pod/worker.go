@@ -24,6 +24,7 @@ type worker struct {
 	events *recorder
 	// observe returns when what the driver knows now has been told.
 	observe func(ctx context.Context, driver string)
+	unknown bool // the control plane knows the pod no more; guarded by Workers.mu
 
 	mu     sync.Mutex
 	wish   *corev1.Pod       // the newest
@@ -103,8 +104,12 @@ func (w *worker) run(ctx context.Context) (gone bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer w.actors.Wait()
 	defer cancel()
+	p, _ := w.current()
+	if digests := w.have.digests(); digests != nil {
+		w.Images.InUse(string(p.UID), digests)
+	}
 	if w.have.Refused != "" {
-		w.events.warning(w.wish, "", "Failed", "Error: %s", w.have.Refused)
+		w.events.warning(p, "", "Failed", "Error: %s", w.have.Refused)
 	}
 	for {
 		want, facts := w.take()

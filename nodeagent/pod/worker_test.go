@@ -465,6 +465,23 @@ func TestRemove(t *testing.T) {
 	})
 }
 
+func TestLateUpdateOfAGonePod(t *testing.T) {
+	inWorld(t, func(w *world) {
+		p := w.update(w.pod(`  - {name: app}`))
+		w.delete(p, 30)
+		calls := len(w.called())
+		w.delete(p, 30) // the final status has come back
+		if got := w.called(); len(got) != calls {
+			t.Errorf("it is done again: %q", got[calls:])
+		}
+		w.workers.Remove("u1")
+		w.after(time.Second)
+		if w.update(p); w.isGone(p) {
+			t.Error("it is remembered for ever")
+		}
+	})
+}
+
 func TestDeletedPodThatIsUnknownIsGone(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.pod(`  - {name: app}`)

@@ -43,6 +43,7 @@ type Workers struct {
 
 	mu      sync.Mutex
 	workers map[string]*worker          // by uid
+	ended   map[string]bool             // uids of pods that are gone here, and not yet from the control plane
 	launch  func(uid string, w *worker) // nil until Run has looked around, and when it is over
 }
 
@@ -55,7 +56,7 @@ func New(c Config) *Workers {
 		c.Domain = "cluster.local"
 	}
 	c.specs = &specs{folders: c.Folders, objects: c.Objects, node: c.Capacity, domain: c.Domain, log: c.Limits}
-	ws := &Workers{c: &c, workers: map[string]*worker{}, observers: map[string]*observer{}}
+	ws := &Workers{c: &c, workers: map[string]*worker{}, ended: map[string]bool{}, observers: map[string]*observer{}}
 	for _, d := range c.Runtimes {
 		ws.observers[d.Name()] = newObserver(d, c.Log, ws.observed)
 	}
@@ -73,6 +74,9 @@ func (ws *Workers) Update(p *corev1.Pod) {
 		w.want(p)
 		return
 	}
+	if ws.ended[uid] {
+		return // the report is on its way
+	}
 	w := newWorker(ws.c, p, ws.observe)
 	ws.workers[uid] = w
 	if ws.launch != nil {
@@ -80,14 +84,17 @@ func (ws *Workers) Update(p *corev1.Pod) {
 	}
 }
 
-// Remove says that a pod is not wanted any more, although nobody deleted it in good order.
+// Remove says that the control plane knows the pod no more. One that is still here was not deleted in good order; it is
+// ended as if it had been.
 func (ws *Workers) Remove(uid string) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	delete(ws.ended, uid)
 	w := ws.workers[uid]
 	if w == nil {
 		return
 	}
+	w.unknown = true
 	p, _ := w.current()
 	if p.DeletionTimestamp != nil {
 		return
@@ -212,6 +219,9 @@ func (ws *Workers) gone(uid string) {
 	}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	if !ws.workers[uid].unknown {
+		ws.ended[uid] = true
+	}
 	delete(ws.workers, uid)
 }
 
