@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"wherry/nodeagent/dns"
+	"wherry/nodeagent/image"
 	"wherry/nodeagent/journal"
 	"wherry/nodeagent/pod"
 	"wherry/nodeagent/podnet"
@@ -32,7 +33,7 @@ import (
 	"wherry/wasm"
 )
 
-// Config is what an Agent needs. NodeName, DataDir, Dial and Images must be set.
+// Config is what an Agent needs. NodeName, DataDir and Dial must be set.
 type Config struct {
 	NodeName string // a DNS name, the node's own
 	DataDir  string // everything is kept below it; one agent at a time
@@ -41,8 +42,6 @@ type Config struct {
 	Dial func(ctx context.Context, tc *tls.Config) (link.Session, error)
 	// Token is needed until the node has joined; see uplink.Config.
 	Token string
-	// Images makes the images of pods, kept below dir. registry sends requests to the cluster's own registry.
-	Images func(dir string, registry http.RoundTripper) (pod.Images, error)
 
 	// Address is the node's, for pods of the host network and status.hostIP; invalid: the one that the machine uses
 	// towards others.
@@ -51,9 +50,11 @@ type Config struct {
 	Bind netip.Addr
 	// ClusterCIDR is the block of all pods' addresses; invalid: 10.42.0.0/16.
 	ClusterCIDR netip.Prefix
-	// Host is the machine's network, Upstream its resolver; nil: the operating system's.
-	Host     podnet.Host
-	Upstream dns.Upstream
+	// Host is the machine's network, Upstream its resolver, Registries the way to registries other than the cluster's own;
+	// nil: the operating system's.
+	Host       podnet.Host
+	Upstream   dns.Upstream
+	Registries http.RoundTripper
 
 	// Labels and Taints that the node registers with, beside its own labels.
 	Labels map[string]string
@@ -63,8 +64,10 @@ type Config struct {
 	MaxPods  int
 	Logs     pod.LogLimits
 
-	// Runtimes are the drivers; nil: Wasm guests in this process. The agent closes them.
+	// Runtimes are the drivers; nil: Wasm guests in this process. The agent closes them. Images makes the images of
+	// pods; nil: pulled from registries.
 	Runtimes []runtime.Runtime
+	Images   pod.Images
 	Log      *slog.Logger // nil: slog.Default()
 }
 
@@ -72,8 +75,8 @@ func (c Config) complete() (Config, error) {
 	if problems := validation.IsDNS1123Subdomain(c.NodeName); problems != nil {
 		return c, fmt.Errorf("node name %q: %s", c.NodeName, problems[0])
 	}
-	if c.DataDir == "" || c.Dial == nil || c.Images == nil {
-		return c, errors.New("a data directory, a way to the control plane and images are needed")
+	if c.DataDir == "" || c.Dial == nil {
+		return c, errors.New("a data directory and a way to the control plane are needed")
 	}
 	if !c.Address.IsValid() {
 		c.Address = outbound()
@@ -165,15 +168,18 @@ func (a *Agent) openPods() (err error) {
 	if err != nil {
 		return err
 	}
-	images, err := c.Images(filepath.Join(c.DataDir, "images"), a.uplink.Registry())
-	if err != nil {
-		return err
+	if c.Images == nil {
+		dir := filepath.Join(c.DataDir, "images")
+		c.Images, err = image.New(image.Config{Dir: dir, ClusterRegistry: a.uplink.Registry(), Transport: c.Registries, Logger: a.log})
+		if err != nil {
+			return err
+		}
 	}
 	pods, capacity := filepath.Join(c.DataDir, "pods"), a.node.capacity(a.node.measure())
 	a.workers = pod.New(pod.Config{
 		Node: c.NodeName, Address: c.Address.String(), Capacity: capacity, Domain: a.domain(),
 		Folders: pod.Folders(pods), Limits: c.Logs, Log: a.log,
-		Images: images, Objects: a.world, Volumes: volumes{volume.New(pods, capacity)}, Network: network,
+		Images: c.Images, Objects: a.world, Volumes: volumes{volume.New(pods, capacity)}, Network: network,
 		Reports: reports{a}, Runtimes: a.runtimes,
 	})
 	return nil

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,7 +20,6 @@ import (
 
 	"wherry/nodeagent"
 	"wherry/nodeagent/journal"
-	"wherry/nodeagent/pod"
 	"wherry/nodeagent/runtime"
 	"wherry/nodeagent/runtime/fake"
 	"wherry/orchestrator/state"
@@ -38,6 +36,7 @@ type machine struct {
 	dir    string
 	token  string
 	fake   *fake.Machine
+	wasm   *module // runs Wasm guests instead of the fake runtime, all of this module
 	cancel func()
 	ended  chan error
 }
@@ -62,16 +61,21 @@ func (m *machine) boot() {
 
 func (m *machine) config() nodeagent.Config {
 	to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(serverAddress))
-	return nodeagent.Config{
+	c := nodeagent.Config{
 		NodeName: m.name, DataDir: m.dir, Version: "test", Token: m.token, Log: quiet(m.p.t),
 		Dial: func(ctx context.Context, tc *tls.Config) (link.Session, error) {
 			return link.DialQUIC(ctx, m.p.net.Conn(), to, tc, link.Options{})
 		},
-		Images:   func(string, http.RoundTripper) (pod.Images, error) { return images{}, nil },
-		Address:  netip.MustParseAddr("192.0.2.7"),
-		Host:     noNetwork{},
-		Runtimes: []runtime.Runtime{m.fake.Driver()},
+		Images:  images{},
+		Address: netip.MustParseAddr("192.0.2.7"),
+		Host:    noNetwork{},
 	}
+	if m.wasm != nil {
+		c.Images = m.wasm
+	} else {
+		c.Runtimes = []runtime.Runtime{m.fake.Driver()}
+	}
+	return c
 }
 
 // halt stops the agent; containers go on.
