@@ -92,7 +92,7 @@ func (s *nodeStatus) make(now time.Time) *corev1.Node {
 			NodeInfo: corev1.NodeSystemInfo{
 				OperatingSystem: goruntime.GOOS, Architecture: goruntime.GOARCH,
 				KernelVersion: kernelVersion(), OSImage: osImage(),
-				KubeletVersion: s.c.Version, KubeProxyVersion: s.c.Version,
+				KubeletVersion:          s.c.Version,
 				ContainerRuntimeVersion: "wherry://" + s.c.Version,
 				MachineID:               machineID(),
 			},

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"strings"
@@ -19,8 +18,6 @@ import (
 	"wherry/cmd/internal/daemon"
 	"wherry/cmd/internal/version"
 	"wherry/nodeagent"
-	"wherry/nodeagent/image"
-	"wherry/nodeagent/pod"
 	"wherry/proto/link"
 )
 
@@ -91,11 +88,7 @@ func (f *Flags) Run(ctx context.Context) error {
 func (f *Flags) run(ctx context.Context, log *slog.Logger) error {
 	c := nodeagent.Config{
 		NodeName: f.NodeName, DataDir: f.DataDir, Version: version.Wherry, Token: f.Token,
-		Dial: f.dial,
-		Images: func(dir string, registry http.RoundTripper) (pod.Images, error) {
-			return image.New(image.Config{Dir: dir, ClusterRegistry: registry, Logger: log})
-		},
-		Labels: f.Labels, MaxPods: f.MaxPods, Log: log,
+		Dial: f.dial, Labels: f.Labels, MaxPods: f.MaxPods, Log: log,
 	}
 	if f.NodePort != "" {
 		var err error

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"strconv"
 	"time"
@@ -15,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"wherry/nodeagent"
-	"wherry/nodeagent/pod"
 	"wherry/nodeagent/runtime"
 	"wherry/nodeagent/runtime/fake"
 	"wherry/proto/link"
@@ -96,7 +94,7 @@ func (n *Node) start(token string) {
 func (n *Node) config(token string) nodeagent.Config {
 	return nodeagent.Config{
 		NodeName: n.Name, DataDir: n.dir, Version: "test", Token: token, Dial: n.dial,
-		Images:   func(string, http.RoundTripper) (pod.Images, error) { return n.cluster.images, nil },
+		Images:   n.cluster.images,
 		Address:  netip.MustParseAddr(n.IP),
 		Host:     n.cluster.machine(n.IP),
 		Upstream: noNames{},
