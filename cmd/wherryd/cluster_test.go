@@ -281,3 +281,47 @@ func TestAgentRestartsUnnoticed(t *testing.T) {
 		scale(t, c, 4) // it goes on
 	})
 }
+func TestANodesDeathMovesItsPods(t *testing.T) {
+	clustertest.Run(t, func(t *testing.T, c *clustertest.Cluster) {
+		c.Node("n1")
+		dead := c.Node("n2")
+		deploy(t, c, web(4))
+		dead.Cut(true)
+		c.Await("the node is unknown", 2*time.Minute, func() bool { return c.Ready("n2") == corev1.ConditionUnknown })
+		c.Await("the node is tainted", time.Minute, func() bool { return tainted(t, c, "n2") })
+		unknown := time.Now()
+		c.Await("the pods have moved", 7*time.Minute, func() bool { return available(t, c, 4) && alive(t, c, "n1") == 4 })
+		if took := time.Since(unknown); took < 4*time.Minute {
+			t.Errorf("the pods moved after %v, not after their toleration", took)
+		}
+		dead.Cut(false)
+		c.Await("the node is back and empty", 2*time.Minute, func() bool {
+			return c.Ready("n2") == corev1.ConditionTrue && !tainted(t, c, "n2") && len(pods(t, c)) == 4
+		})
+	})
+}
+
+func tainted(t *testing.T, c *clustertest.Cluster, name string) bool {
+	t.Helper()
+	n, err := c.Client.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(n.Spec.Taints, func(taint corev1.Taint) bool {
+		return taint.Key == corev1.TaintNodeUnreachable && taint.Effect == corev1.TaintEffectNoExecute
+	})
+}
+
+// alive counts the ready pods of a node that nobody has deleted.
+func alive(t *testing.T, c *clustertest.Cluster, node string) (count int) {
+	t.Helper()
+	for _, p := range pods(t, c) {
+		ready := slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		})
+		if p.Spec.NodeName == node && p.DeletionTimestamp == nil && ready {
+			count++
+		}
+	}
+	return count
+}
