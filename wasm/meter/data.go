@@ -1,92 +1,63 @@
 package meter
 
-// maxGap is how many zero bytes between two data segments are written rather than making
-// two segments of them: an engine keeps more than that for each segment, once for the module and once
-// for each instance.
-const maxGap = 128
+// Segment is what a module puts into its memory when it is instantiated.
+type Segment struct {
+	Offset uint32
+	Bytes  []byte
+}
 
-// data returns the data section, its segments counted. Linkers that leave out runs of
-// zeros make tens of thousands of tiny segments; neighbours are put together where nobody can tell.
-func (m *module) data() []byte {
+// takeData returns the segments that go to memory at the start, and the data section without them; ok is false if
+// they cannot be taken out: because they depend on more than constants, or do not fit.
+func (m *module) takeData() (segments []Segment, section []byte, ok bool) {
 	r := m.section(secData)
 	n := r.count("data segments", 2, maxSegments)
-	if m.sections[secDataCount] != nil || m.sections[secMemory] == nil {
-		return m.sections[secData] // segments may be named by instructions, or the memory not be zero at first
+	if n == 0 || m.memories == 0 {
+		return nil, m.sections[secData], false
 	}
-	merged, ok := merge(r, n)
-	if !ok {
-		return m.sections[secData]
-	}
-	return merged
-}
-
-// segment is an active data segment of memory 0.
-type segment struct {
-	offset uint64
-	init   []byte
-}
-
-func (s *segment) end() uint64 { return s.offset + uint64(len(s.init)) }
-
-// merge puts n segments together; false if they are not all active, at constant offsets, in
-// ascending order.
-func merge(r *reader, n int) ([]byte, bool) {
-	var all []segment
+	segments = make([]Segment, 0, n)
+	section = appendU32(nil, uint32(n))
 	for range n {
-		s, ok := active(r)
-		if !ok {
-			return nil, false
-		}
-		if len(all) == 0 {
-			all = append(all, s)
+		flag := r.u32()
+		if flag == 1 {
+			section = appendBlock(append(section, 1), r.take(r.u32()))
 			continue
 		}
-		last := &all[len(all)-1]
-		switch {
-		case s.offset < last.end():
-			return nil, false
-		case s.offset-last.end() <= maxGap:
-			init := append(last.init, make([]byte, s.offset-last.end())...)
-			last.init = append(init, s.init...)
-		default:
-			all = append(all, s)
+		if flag == 2 && r.u32() != 0 || flag > 2 {
+			malformed("data segment of kind %d", flag)
 		}
+		offset, known := r.constantOffset()
+		if !known {
+			return nil, m.sections[secData], false
+		}
+		s := Segment{offset, r.take(r.u32())}
+		if uint64(offset)+uint64(len(s.Bytes)) > uint64(m.least)<<16 {
+			return nil, m.sections[secData], false
+		}
+		segments = append(segments, s)
+		section = append(section, 1, 0) // a segment that has been used is empty
 	}
-	if !r.done() {
-		return nil, false // the engine has something to say about it
+	end(r, "data")
+	if m.sections[secDataCount] == nil {
+		section = nil // no instruction can name a segment
 	}
-	out := appendU32(nil, uint32(len(all)))
-	for _, s := range all {
-		out = append(out, 0, opI32Const)
-		out = appendS32(out, int32(uint32(s.offset)))
-		out = append(out, opEnd)
-		out = appendU32(out, uint32(len(s.init)))
-		out = append(out, s.init...)
-	}
-	return out, true
+	return segments, section, true
 }
 
-// active reads a segment; false if it is of another kind.
-func active(r *reader) (segment, bool) {
-	if r.u32() != 0 || r.byte() != opI32Const {
-		return segment{}, false
+// constantOffset reads an offset; known is false if it is no plain number.
+func (r *reader) constantOffset() (offset uint32, known bool) {
+	if r.byte() != opI32Const {
+		return 0, false
 	}
-	offset := s32(r.skipSigned(32))
-	if r.byte() != opEnd {
-		return segment{}, false
-	}
-	init := r.take(r.u32())
-	return segment{uint64(uint32(offset)), init[:len(init):len(init)]}, true
+	number := r.skipSigned(32)
+	return uint32(signed32(number)), r.byte() == opEnd
 }
 
-// s32 decodes a signed LEB128 number.
-func s32(b []byte) int32 {
+// signed32 decodes a signed LEB128 number of at most 32 bits.
+func signed32(b []byte) int32 {
 	var v int64
 	for i, c := range b {
 		v |= int64(c&0x7f) << (7 * i)
 	}
-	if shift := 7 * len(b); shift < 32 && b[len(b)-1]&0x40 != 0 {
-		v |= -1 << shift
-	}
-	return int32(v)
+	bits := 7 * len(b)
+	return int32(v << (64 - bits) >> (64 - bits))
 }

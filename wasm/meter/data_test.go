@@ -1,62 +1,55 @@
 package meter
 
 import (
-	"bytes"
-	"fmt"
+	"slices"
 	"testing"
+
+	"wherry/wasm/wasmtest"
 )
 
-// dataSection writes active segments at constant offsets.
-func dataSection(segments ...segment) []byte {
-	b := appendU32(nil, uint32(len(segments)))
-	for _, s := range segments {
-		b = append(b, 0, opI32Const)
-		b = appendS32(b, int32(uint32(s.offset)))
-		b = append(b, opEnd)
-		b = appendBlock(b, s.init)
+func TestTakeData(t *testing.T) {
+	at := func(offset int64, data string) string {
+		return "\x00\x41" + string(wasmtest.S32(offset)) + "\x0b" + string(rune(len(data))) + data
 	}
-	return b
-}
-
-func TestDataSegmentsAreMergedWhereNobodyCanTell(t *testing.T) {
-	one := func(offset uint64, init string) segment { return segment{offset, []byte(init)} }
-	for _, c := range []struct {
-		name      string
-		in, want  []segment
-		untouched bool
+	const passive = "\x01\x02pp"
+	tests := map[string]struct {
+		least    uint32 // pages
+		count    bool   // there is a data count section
+		segments []string
+		want     []Segment // nil: they stay
+		section  string
 	}{
-		{name: "neighbours", in: []segment{one(8, "ab"), one(12, "c")}, want: []segment{one(8, "ab\x00\x00c")}},
-		{name: "touching", in: []segment{one(0, "a"), one(1, "b"), one(2, "c")}, want: []segment{one(0, "abc")}},
-		{name: "far apart", in: []segment{one(0, "a"), one(2+maxGap, "b")}, want: []segment{one(0, "a"), one(2+maxGap, "b")}},
-		{name: "beyond 2 GiB", in: []segment{one(1<<31, "a"), one(1<<31+2, "b")}, want: []segment{one(1<<31, "a\x00b")}},
-		{name: "overlap", in: []segment{one(0, "ab"), one(1, "c")}, untouched: true},
-		{name: "descending", in: []segment{one(9, "a"), one(1, "c")}, untouched: true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			in := dataSection(c.in...)
-			m := &module{}
-			m.sections[secData], m.sections[secMemory] = in, []byte{1, 0, 1}
-			want := dataSection(c.want...)
-			if c.untouched {
-				want = in
-			}
-			if got := m.data(); !bytes.Equal(got, want) {
-				t.Errorf("% x, want % x", got, want)
-			}
-			m.sections[secDataCount] = []byte{byte(len(c.in))}
-			if got := m.data(); !bytes.Equal(got, in) {
-				t.Errorf("segments that instructions may name were changed: % x", got)
-			}
-		})
+		"none":         {least: 1},
+		"one":          {least: 1, segments: []string{at(8, "ab")}, want: []Segment{{8, []byte("ab")}}},
+		"in order":     {least: 1, segments: []string{at(8, "ab"), at(7, "cd")}, want: []Segment{{8, []byte("ab")}, {7, []byte("cd")}}},
+		"last byte":    {least: 1, segments: []string{at(65535, "a")}, want: []Segment{{65535, []byte("a")}}},
+		"beyond":       {least: 1, segments: []string{at(65535, "ab")}},
+		"beyond 2 GiB": {least: 65536, segments: []string{at(-2, "a")}, want: []Segment{{1<<32 - 2, []byte("a")}}},
+		"named":        {least: 1, count: true, segments: []string{at(8, "ab"), passive}, want: []Segment{{8, []byte("ab")}}, section: "\x02\x01\x00" + passive},
+		"a global":     {least: 1, segments: []string{at(8, "ab"), "\x00\x23\x00\x0b\x01a"}},
+		"an addition":  {least: 1, segments: []string{"\x00\x41\x01\x41\x01\x6a\x0b\x01a"}},
 	}
-}
-
-func TestSignedNumbers(t *testing.T) {
-	for _, v := range []int32{0, 1, -1, 63, 64, -64, -65, 1 << 20, -1 << 20, 1<<31 - 1, -1 << 31} {
-		t.Run(fmt.Sprint(v), func(t *testing.T) {
-			r := &reader{b: appendS32(nil, v)}
-			if got := s32(r.skipSigned(32)); got != v {
-				t.Errorf("%d", got)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &module{memories: 1, least: test.least}
+			content := appendU32(nil, uint32(len(test.segments)))
+			for _, s := range test.segments {
+				content = append(content, s...)
+			}
+			m.sections[secData] = content
+			if test.count {
+				m.sections[secDataCount] = []byte{0}
+			}
+			segments, section, ok := m.takeData()
+			if ok != (test.want != nil) {
+				t.Fatalf("taken: %v", ok)
+			}
+			if !ok {
+				test.section = string(content)
+			}
+			same := func(a, b Segment) bool { return a.Offset == b.Offset && string(a.Bytes) == string(b.Bytes) }
+			if !slices.EqualFunc(segments, test.want, same) || string(section) != test.section {
+				t.Errorf("taken %v, left %q", segments, section)
 			}
 		})
 	}

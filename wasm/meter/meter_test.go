@@ -54,11 +54,11 @@ func (h *host) tick(_ context.Context, _ api.Module, stack []uint64) {
 
 func rewrite(t testing.TB, wasm []byte) []byte {
 	t.Helper()
-	out, err := Rewrite(wasm, nil)
+	out, err := Rewrite(wasm, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
+	return out.Module
 }
 
 // TestGoGuest compares a metered guest with the same program for this machine.
@@ -123,7 +123,7 @@ func TestRefuses(t *testing.T) {
 		"more than the code": {magic + section(1, "\x01\x60\x00\x00") + section(3, "\x01\x00") + section(10, "\x01\x03\x00\x0b\x0b"), ErrMalformed},
 	}
 	for name, test := range tests {
-		if _, err := Rewrite([]byte(test.wasm), nil); !errors.Is(err, test.want) {
+		if _, err := Rewrite([]byte(test.wasm), Options{}); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 	}
@@ -133,12 +133,12 @@ func TestRename(t *testing.T) {
 	wasm := wasmtest.Module{Imports: []wasmtest.Import{
 		{Module: "a", Name: "b", Params: []byte{wasmtest.I32, wasmtest.I64}}, {Module: "a", Name: "c"},
 	}, Funcs: []wasmtest.Func{{Export: "_start"}}}.Bytes()
-	out, err := Rewrite(wasm, func(module, name string, params int) string { return fmt.Sprint(module, name, params) })
+	out, err := Rewrite(wasm, Options{Rename: func(module, name string, params int) string { return fmt.Sprint(module, name, params) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := newHost(t, wazero.NewRuntimeConfigInterpreter())
-	compiled, err := h.CompileModule(t.Context(), out)
+	compiled, err := h.CompileModule(t.Context(), out.Module)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,18 +177,18 @@ func FuzzRewrite(f *testing.F) {
 	f.Add(wasmtest.Hungry())
 	h := newHost(f, wazero.NewRuntimeConfigInterpreter())
 	f.Fuzz(func(t *testing.T, wasm []byte) {
-		out, err := Rewrite(wasm, nil)
+		out, err := Rewrite(wasm, Options{})
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrUnsupported) {
 				t.Errorf("error %v", err)
 			}
 			return
 		}
-		if len(out) > 32*len(wasm)+4096 {
-			t.Errorf("%d bytes became %d", len(wasm), len(out))
+		if len(out.Module) > 32*len(wasm)+4096 {
+			t.Errorf("%d bytes became %d", len(wasm), len(out.Module))
 		}
 		_, plain := h.CompileModule(t.Context(), wasm)
-		_, metered := h.CompileModule(t.Context(), out)
+		_, metered := h.CompileModule(t.Context(), out.Module)
 		if (plain == nil) != (metered == nil) {
 			t.Errorf("plain: %v, metered: %v", plain, metered)
 		}

@@ -57,6 +57,7 @@ type module struct {
 	funcs    []uint32 // by defined function: its type
 	tables   uint32
 	memories uint32
+	least    uint32 // pages that the memory has at the start
 	globals  uint32 // the index of the budget
 	locals   int    // of all functions so far
 }
@@ -65,9 +66,24 @@ type module struct {
 // parameters.
 type Rename func(module, name string, params int) string
 
+// Options say how a module is to be rewritten.
+type Options struct {
+	Rename Rename // may be nil
+	// TakeData takes what the memory is to hold at the start out of the module, if that is possible.
+	TakeData bool
+}
+
+// Metered is a module that has been rewritten.
+type Metered struct {
+	Module []byte
+	// Data is what has to be in memory before the module is instantiated, in order; nil: nothing. It shares
+	// the bytes of the original.
+	Data []Segment
+}
+
 // Rewrite returns the metered form of a core module. Errors: ErrMalformed, ErrUnsupported. It checks only what it
-// needs: an engine has still to validate the result. rename may be nil.
-func Rewrite(wasm []byte, rename Rename) (metered []byte, err error) {
+// needs: an engine has still to validate the result.
+func Rewrite(wasm []byte, o Options) (metered Metered, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			f, ok := r.(failure)
@@ -78,9 +94,13 @@ func Rewrite(wasm []byte, rename Rename) (metered []byte, err error) {
 		}
 	}()
 	m := split(wasm)
-	m.rename = rename
+	m.rename = o.Rename
 	m.survey()
-	return m.emit(len(wasm)), nil
+	segments, data, ok := m.takeData()
+	if !ok || !o.TakeData {
+		segments, data = nil, m.sections[secData]
+	}
+	return Metered{Module: m.emit(len(wasm), data), Data: segments}, nil
 }
 
 // split finds the sections.
@@ -150,7 +170,7 @@ func (m *module) survey() {
 	m.tables = uint32(m.section(secTable).count("tables", 3, maxTables))
 	r = m.section(secMemory)
 	if m.memories = uint32(r.count("memories", 2, 1)); m.memories > 0 {
-		r.limits()
+		m.least, _, _ = r.limits()
 	}
 	end(r, "memory")
 	if m.sections[secDataCount] != nil {
@@ -253,7 +273,7 @@ func (m *module) knownType(typ uint32) {
 }
 
 // emit writes the new module.
-func (m *module) emit(size int) []byte {
+func (m *module) emit(size int, data []byte) []byte {
 	code := m.code()
 	out := append(make([]byte, 0, size+size/8+len(code)/8+4096), header...)
 	put := func(id int, content []byte) {
@@ -272,7 +292,7 @@ func (m *module) emit(size int) []byte {
 	put(secElement, m.newElements())
 	put(secDataCount, m.sections[secDataCount])
 	put(secCode, code)
-	put(secData, m.data())
+	put(secData, data)
 	put(secCustom, m.newNames())
 	return out
 }

@@ -155,7 +155,7 @@ func instantiate(t *testing.T, h *host, wasm []byte) pair {
 	if err != nil {
 		return pair{}
 	}
-	metered, err := Rewrite(wasm, nil)
+	metered, err := Rewrite(wasm, Options{})
 	if errors.Is(err, ErrUnsupported) && strings.Contains(err.Error(), "imported") {
 		return pair{}
 	}
@@ -163,7 +163,7 @@ func instantiate(t *testing.T, h *host, wasm []byte) pair {
 		t.Errorf("rewrite: %v", err)
 		return pair{}
 	}
-	m, err := h.InstantiateWithConfig(t.Context(), metered, config)
+	m, err := h.InstantiateWithConfig(t.Context(), metered.Module, config)
 	if err != nil {
 		t.Errorf("metered: %v", err)
 		return pair{}
@@ -175,11 +175,11 @@ func staysInvalid(t *testing.T, h *host, c command, wasm []byte) {
 	if _, err := h.CompileModule(t.Context(), wasm); err == nil {
 		return
 	}
-	metered, err := Rewrite(wasm, nil)
+	metered, err := Rewrite(wasm, Options{})
 	if err != nil {
 		return
 	}
-	if _, err := h.CompileModule(t.Context(), metered); err == nil {
+	if _, err := h.CompileModule(t.Context(), metered.Module); err == nil {
 		t.Errorf("line %d: %s is invalid, and valid when it is metered", c.Line, c.Filename)
 	}
 }

@@ -137,6 +137,14 @@ func Hungry() []byte {
 	return Module{Name: "hungry", Memory: pages(1, 65536), Funcs: []Func{{Export: "_start", Code: grow}}}.Bytes()
 }
 
+// Changes is a guest that traps unless its memory begins as its data says, and then changes it.
+func Changes() []byte {
+	differs := Code(opI32, 0, opLoad, 2, 0, opI32, S32(0x64636261), 0x47) // "abcd", little-endian; i32.ne
+	return Module{Name: "changes", Memory: pages(1, 4), Data: []byte("abcd"), Funcs: []Func{{Export: "_start", Code: Code(
+		differs, opIf, void, opUnreachable, opEnd, opI32, 0, opI32, 1, opStore, 2, 0, opI32, 2, opGrow, 0, opDrop,
+	)}}}.Bytes()
+}
+
 // Nothing is a guest that ends at once.
 func Nothing() []byte {
 	return Module{Name: "nothing", Memory: pages(1, 1), Funcs: []Func{{Export: "_start"}}}.Bytes()
