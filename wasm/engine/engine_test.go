@@ -169,6 +169,39 @@ func TestGuestsEnd(t *testing.T) {
 	}
 }
 
+// TestMemoryBegins has a guest that traps unless its memory begins as its data says, and then changes it.
+func TestMemoryBegins(t *testing.T) {
+	e, _ := newEngine(t, Config{})
+	m := compile(t, e, wasmtest.Changes())
+	if m.image == nil {
+		t.Fatal("the data was not taken out")
+	}
+	ways := map[string]func(*memory){
+		"as usual":          func(*memory) {},
+		"without addresses": func(p *memory) { p.fallback = true },
+		"without files":     func(p *memory) { p.image = &image{size: m.image.size, bytes: content(t, m.image)} },
+		"without both":      func(p *memory) { p.fallback, p.image = true, &image{size: m.image.size, bytes: content(t, m.image)} },
+	}
+	for name, change := range ways {
+		for range 2 {
+			p := m.Prepare("tenant", "test", Limits{})
+			change(p.memory)
+			if result, err := p.Run(same); err != nil || result != (Result{}) {
+				t.Errorf("%s: ended with %+v, %v", name, result, err)
+			}
+		}
+	}
+}
+
+func content(t *testing.T, i *image) []byte {
+	t.Helper()
+	b := make([]byte, i.size)
+	if err := i.copy(b); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func TestCompileRefuses(t *testing.T) {
 	e, _ := newEngine(t, Config{})
 	start := wasmtest.Func{Export: "_start"}

@@ -39,6 +39,8 @@ func (m *mapping) resize(size int) []byte {
 	return m.b[:size:size]
 }
 
+func (m *mapping) load(i *image) error { return i.overlay(m.b) }
+
 func (m *mapping) free() {
 	// A range that was mapped can be unmapped.
 	_ = unix.Munmap(m.b)

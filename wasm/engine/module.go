@@ -37,7 +37,8 @@ type Module struct {
 	ready  chan struct{} // closed when what follows is set
 	err    error
 	code   wazero.CompiledModule
-	counts int // how often wazero counts the code
+	image  *image // of its memory; nil: empty
+	counts int    // how often wazero counts the code
 }
 
 // Compile returns the module with a digest. open is called if it is not in memory; the compiled code may still come
@@ -124,6 +125,10 @@ func (m *Module) expire(idled int) {
 // free gives the code back. engine.mu is held, and there are no users.
 func (m *Module) free() {
 	m.expiry = nil
+	if err := m.image.close(); err != nil {
+		m.engine.log.Warn("closing the image of a module's memory", "digest", m.digest, "err", err)
+	}
+	m.image = nil
 	if m.engine.modules[m.digest] == m {
 		delete(m.engine.modules, m.digest)
 	}
@@ -199,13 +204,21 @@ func recognize(wasm []byte) error {
 
 // compile meters and compiles.
 func (e *Engine) compile(ctx context.Context, m *Module, wasm []byte) error {
-	metered, err := meter.Rewrite(wasm, e.config.Rename)
+	metered, err := meter.Rewrite(wasm, meter.Options{Rename: e.config.Rename, TakeData: true})
 	switch {
 	case errors.Is(err, meter.ErrUnsupported):
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrNotModule, err)
 	}
+	if m.image, err = newImage(metered.Data); err != nil {
+		return fmt.Errorf("wasm: %w", err)
+	}
+	return e.translate(ctx, m, metered.Module)
+}
+
+// translate has wazero make code of a metered module, or find it in the cache.
+func (e *Engine) translate(ctx context.Context, m *Module, metered []byte) (err error) {
 	ctx = experimental.WithCompilationWorkers(ctx, compilationWorkers)
 	m.code, err = e.base.runtime.CompileModule(ctx, metered)
 	m.counts = 1

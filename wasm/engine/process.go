@@ -53,7 +53,7 @@ type Process struct {
 func (m *Module) Prepare(tenant, name string, l Limits) *Process {
 	m.hold()
 	p := &Process{engine: m.engine, module: m, tenant: tenant, name: name,
-		clock: newClock(l.CPUMillis), memory: newMemory(l.MemoryBytes)}
+		clock: newClock(l.CPUMillis), memory: newMemory(l.MemoryBytes, m.image)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }

@@ -1,0 +1,80 @@
+package wasm
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"wherry/wasm/wasmtest"
+)
+
+// BenchmarkStart measures from Start to the first output of a guest, and reports the memory that an idle one takes.
+func BenchmarkStart(b *testing.B) {
+	h := newHost(b)
+	tool := compile(b, h, "tool", wasmtest.Build(b, "guests/tool"))
+	// The first guest of a tenant makes its runtime: measure the others.
+	holder, err := h.Start(b.Context(), tool, Spec{Args: []string{"tool", "sleep", "1h"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer holder.Kill()
+	b.Run("hand-written", func(b *testing.B) {
+		m := compile(b, h, "nothing", wasmtest.Nothing())
+		for b.Loop() {
+			i, err := h.Start(b.Context(), m, Spec{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			<-i.Done()
+		}
+	})
+	b.Run("go", func(b *testing.B) {
+		var idle []*Instance
+		before := anonymous(b)
+		for b.Loop() {
+			out := newBuffer()
+			i, err := h.Start(b.Context(), tool, Spec{Args: []string{"tool", "sleep", "1h"}, Stdout: out})
+			if err != nil {
+				b.Fatal(err)
+			}
+			idle = append(idle, i)
+			out.await("sleeping")
+		}
+		b.ReportMetric(float64(anonymous(b)-before)/float64(len(idle))/1024, "KiB/guest")
+		for _, i := range idle {
+			i.Kill()
+			<-i.Done()
+		}
+	})
+}
+
+// BenchmarkLoad measures how long a module takes that is in the cache but not in memory.
+func BenchmarkLoad(b *testing.B) {
+	wasm := wasmtest.Build(b, "guests/tool")
+	for b.Loop() {
+		h := newHost(b)
+		begin := time.Now()
+		compile(b, h, "tool", wasm)
+		b.ReportMetric(time.Since(begin).Seconds()*1000, "ms/load")
+	}
+}
+
+// anonymous returns the memory of this process that is not backed by files, in bytes.
+func anonymous(b *testing.B) int64 {
+	runtime.GC()
+	rollup, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		b.Skip(err)
+	}
+	for line := range strings.Lines(string(rollup)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "Anonymous: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	b.Skip("the kernel does not say")
+	return 0
+}
