@@ -6,7 +6,8 @@
 //	cache.go    the directory with compiled code
 //	process.go  Process: one guest, from its first instruction to its end
 //	clock.go    how a guest's CPU time is measured and limited
-//	memory.go   linear memory with a limit
+//	memory.go   linear memory with a limit; memory_*.go where systems differ
+//	image.go    what the memory of a module begins with, made once and shared; image_*.go
 //
 // All tenants share the compiled code; each has a runtime of its own, in which its guests are nameless, so that no
 // guest can import from another. Modules are compiled in a runtime that runs nothing.

@@ -71,14 +71,15 @@ func sleep(args []string) {
 	time.Sleep(d)
 }
 
+var eaten [][]byte
+
 func eat() {
-	var all [][]byte
 	for {
 		b := make([]byte, 1<<20)
 		for i := 0; i < len(b); i += 4096 {
 			b[i] = 1
 		}
-		all = append(all, b)
+		eaten = append(eaten, b)
 	}
 }
 
