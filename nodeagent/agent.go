@@ -40,6 +40,8 @@ type Config struct {
 	Version  string // of this program
 	// Dial opens a session to the control plane. It sets nothing in the TLS configuration.
 	Dial func(ctx context.Context, tc *tls.Config) (link.Session, error)
+	// Welcomed is called at the beginning of each session with the control plane; nil: nobody.
+	Welcomed func()
 	// Token is needed until the node has joined; see uplink.Config.
 	Token string
 
@@ -48,8 +50,6 @@ type Config struct {
 	Address netip.Addr
 	// Bind is the address that node ports are opened on; invalid: all.
 	Bind netip.Addr
-	// ClusterCIDR is the block of all pods' addresses; invalid: 10.42.0.0/16.
-	ClusterCIDR netip.Prefix
 	// Host is the machine's network, Upstream its resolver, Registries the way to registries other than the cluster's own;
 	// nil: the operating system's.
 	Host       podnet.Host
@@ -80,9 +80,6 @@ func (c Config) complete() (Config, error) {
 	}
 	if !c.Address.IsValid() {
 		c.Address = outbound()
-	}
-	if !c.ClusterCIDR.IsValid() {
-		c.ClusterCIDR = netip.MustParsePrefix("10.42.0.0/16")
 	}
 	if c.Host == nil {
 		c.Host = machineNetwork{}
@@ -288,7 +285,7 @@ func (a *Agent) serveDNS(ctx context.Context) error {
 // tunnel reaches a pod of another node.
 func (a *Agent) tunnel(ctx context.Context, network string, source, target netip.AddrPort) (net.Conn, error) {
 	t := &nodelink.Tunnel{Network: network, Address: target.Addr().String(), Port: uint32(target.Port())}
-	if source.Addr().IsValid() && a.c.ClusterCIDR.Contains(source.Addr()) {
+	if source.Addr().IsValid() && a.isPod(source.Addr()) {
 		t.Source = source.Addr().String()
 	}
 	s, err := a.uplink.Tunnel(ctx, t)

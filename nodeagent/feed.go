@@ -156,6 +156,15 @@ func (a *Agent) welcomed(w *nodelink.Welcome) {
 	a.setRange()
 	a.reroute()
 	a.startDNS()
+	if a.c.Welcomed != nil {
+		a.c.Welcomed()
+	}
+}
+
+// isPod says that ip belongs to the pods of the cluster.
+func (a *Agent) isPod(ip netip.Addr) bool {
+	block, err := netip.ParsePrefix(a.journal.Welcome().GetClusterPodCidr())
+	return err == nil && block.Contains(ip)
 }
 
 // setRange tells podnet the blocks of addresses, once they are known.
@@ -169,9 +178,11 @@ func (a *Agent) setRange() {
 	if err != nil {
 		return // the control plane has not given the node a block yet
 	}
-	blocks := []netip.Prefix{a.c.ClusterCIDR}
-	if s, err := netip.ParsePrefix(w.GetServiceCidr()); err == nil {
-		blocks = append(blocks, s)
+	var blocks []netip.Prefix
+	for _, text := range []string{w.GetClusterPodCidr(), w.GetServiceCidr()} {
+		if block, err := netip.ParsePrefix(text); err == nil {
+			blocks = append(blocks, block)
+		}
 	}
 	a.net.SetRange(own, blocks...)
 }

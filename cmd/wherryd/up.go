@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -64,9 +65,17 @@ func runAgent(ctx context.Context, s *server, f serverFlags, a agent.Flags) erro
 		return err
 	}
 	a.Server = net.JoinHostPort(loopback(s.Address()), port)
+	var once sync.Once
+	welcomed := make(chan struct{})
+	a.Welcomed = func() { once.Do(func() { close(welcomed) }) }
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.Run(ctx) })
 	group.Go(func() error {
+		select { // what the state says of the node may be of an earlier run
+		case <-welcomed:
+		case <-ctx.Done():
+			return nil
+		}
 		if err := s.NodeReady(ctx, a.NodeName); err != nil {
 			return nil // it ends before it was ready: the agent says why
 		}

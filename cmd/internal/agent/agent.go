@@ -30,6 +30,8 @@ type Flags struct {
 	Labels   map[string]string
 	MaxPods  int
 	NodePort string
+	// Welcomed is called at the beginning of each session; nil: nobody. It is no flag.
+	Welcomed func()
 }
 
 // New returns the command.
@@ -58,7 +60,7 @@ func New() *cobra.Command {
 func (f *Flags) AddNode(flags *pflag.FlagSet) {
 	flags.StringVar(&f.NodeName, "node-name", hostname(), "name of this node in the cluster")
 	flags.StringToStringVar(&f.Labels, "node-labels", nil, "labels of this node at its first registration")
-	flags.IntVar(&f.MaxPods, "max-pods", 0, "pods that this node takes; 0: as many as it has addresses")
+	flags.IntVar(&f.MaxPods, "max-pods", 0, "pods that this node takes; 0: 110")
 	flags.StringVar(&f.NodePort, "node-port-address", "", "address that node ports are opened on; all if empty")
 }
 
@@ -88,7 +90,7 @@ func (f *Flags) Run(ctx context.Context) error {
 func (f *Flags) run(ctx context.Context, log *slog.Logger) error {
 	c := nodeagent.Config{
 		NodeName: f.NodeName, DataDir: f.DataDir, Version: version.Wherry, Token: f.Token,
-		Dial: f.dial, Labels: f.Labels, MaxPods: f.MaxPods, Log: log,
+		Dial: f.dial, Labels: f.Labels, MaxPods: f.MaxPods, Welcomed: f.Welcomed, Log: log,
 	}
 	if f.NodePort != "" {
 		var err error
