@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"syscall"
 	"text/tabwriter"
 	"time"
 )
@@ -22,7 +23,7 @@ func main() {
 	runs := flag.Int("runs", 5, "how often everything is measured")
 	bin := flag.String("bin", "bin", "folder of the built commands and guests")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var t table
 	for i := range *runs {
