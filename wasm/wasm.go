@@ -133,7 +133,7 @@ type Spec struct {
 	Network wasip1.Network
 	Listen  []wasip1.Address
 
-	MemoryBytes int64 // limit; 0: 4 GiB
+	MemoryBytes int64 // limit; 0: a page less than 4 GiB
 	CPUMillis   int64 // limit in thousandths of a core; 0: none
 	Descriptors int   // limit; 0: 1024
 }

@@ -141,6 +141,14 @@ func TestKillBeforeRun(t *testing.T) {
 	}
 }
 
+// large is a guest with so many pages of memory that writes its last byte but some.
+func large(pages uint32) []byte {
+	last := wasmtest.S32(int64(int32(pages<<16 - 8)))
+	return wasmtest.Module{Name: "large", Memory: &[2]uint32{pages, pages}, Funcs: []wasmtest.Func{
+		{Export: "_start", Code: wasmtest.Code(0x41, last, 0x41, 1, 0x36, 2, 0)}, // i32.const, i32.const, i32.store
+	}}.Bytes()
+}
+
 func TestGuestsEnd(t *testing.T) {
 	e, _ := newEngine(t, Config{})
 	tests := map[string]struct {
@@ -153,6 +161,8 @@ func TestGuestsEnd(t *testing.T) {
 		"trap":        {wasm: wasmtest.Trap(), want: Result{Code: 134}, trap: ".fails()"},
 		"recursion":   {wasm: wasmtest.Recursion(), want: Result{Code: 134}, trap: "stack overflow"},
 		"memory":      {wasm: wasmtest.Hungry(), limits: Limits{MemoryBytes: 8 << 20}, want: Result{Code: 137, OOMKilled: true}, trap: "8192 KiB"},
+		"memory most": {wasm: large(65535)},
+		"memory more": {wasm: large(65536), want: Result{Code: 137, OOMKilled: true}, trap: "4194240 KiB"},
 		"memory less": {wasm: wasmtest.Nothing(), limits: Limits{MemoryBytes: 1}, want: Result{Code: 137, OOMKilled: true}, trap: "64 KiB"},
 	}
 	for name, test := range tests {

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	pageSize  = 64 << 10
-	maxMemory = 4 << 30
+	pageSize = 64 << 10
+	// maxMemory is a page less than there are addresses: wazero keeps the size in 32 bits.
+	maxMemory = 4<<30 - pageSize
 	// starvation is for how long a guest that could not get memory is taken to die of it.
 	starvation = 5 * time.Second
 )

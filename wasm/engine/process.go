@@ -24,7 +24,7 @@ const (
 
 // Limits of a process.
 type Limits struct {
-	MemoryBytes int64 // linear memory; 0: 4 GiB
+	MemoryBytes int64 // linear memory; 0: a page less than 4 GiB
 	CPUMillis   int64 // thousandths of a core; 0: none
 }
 

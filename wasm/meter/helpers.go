@@ -21,7 +21,7 @@ const (
 	// allowance is what refill draws from the budget at once.
 	allowance = 256
 	// bytesPerUnit is how many bytes or entries a bulk instruction handles for one unit, as a shift.
-	bytesPerUnit = 6
+	bytesPerUnit = 5
 	// piece is how many bytes memory.fill and memory.copy handle at once.
 	piece = 256 << 10
 )

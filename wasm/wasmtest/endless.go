@@ -31,6 +31,9 @@ var yield = []Import{{Module: "wasi_snapshot_preview1", Name: "sched_yield", Res
 
 var started = Code(opCall, 0, opDrop)
 
+// most is how many pages a memory may have: wazero takes one of 65536 for an empty one.
+const most = 65535
+
 func pages(least, most uint32) *[2]uint32 { return &[2]uint32{least, most} }
 
 // Endless returns guests that never end by themselves, by what they do. Each calls sched_yield once, first.
@@ -53,12 +56,12 @@ func Endless() map[string][]byte {
 		}},
 		"tree of calls":      {Funcs: tree(40)},
 		"tree through table": treeThroughTable(40),
-		"fill": {Memory: pages(65536, 65536), Funcs: []Func{{Code: Code(started,
-			opLoop, void, opI32, 0, opI32, 1, opI32, S32(-1), 0xfc, 11, 0, opBr, 0, opEnd)}}},
-		"copy down": {Memory: pages(65536, 65536), Funcs: []Func{{Code: Code(started,
-			opLoop, void, opI32, 0, opI32, 8, opI32, S32(-9), 0xfc, 10, 0, 0, opBr, 0, opEnd)}}},
-		"copy up": {Memory: pages(65536, 65536), Funcs: []Func{{Code: Code(started,
-			opLoop, void, opI32, 8, opI32, 0, opI32, S32(-9), 0xfc, 10, 0, 0, opBr, 0, opEnd)}}},
+		"fill": {Memory: pages(most, most), Funcs: []Func{{Code: Code(started,
+			opLoop, void, opI32, 0, opI32, 1, opI32, S32(most<<16-1<<32), 0xfc, 11, 0, opBr, 0, opEnd)}}},
+		"copy down": {Memory: pages(most, most), Funcs: []Func{{Code: Code(started,
+			opLoop, void, opI32, 0, opI32, 8, opI32, S32(most<<16-8-1<<32), 0xfc, 10, 0, 0, opBr, 0, opEnd)}}},
+		"copy up": {Memory: pages(most, most), Funcs: []Func{{Code: Code(started,
+			opLoop, void, opI32, 8, opI32, 0, opI32, S32(most<<16-8-1<<32), 0xfc, 10, 0, 0, opBr, 0, opEnd)}}},
 		"far apart checks":  {Funcs: []Func{{Locals: []byte{I32}, Code: Code(started, evasive())}}},
 		"divisions":         {Funcs: []Func{{Locals: []byte{I32}, Code: Code(started, opLoop, void, divisions(5000), opBr, 0, opEnd)}}},
 		"growing":           {Memory: pages(1, 65536), Funcs: []Func{{Code: Code(started, opLoop, void, opI32, 0, opGrow, 0, opDrop, opBr, 0, opEnd)}}},
