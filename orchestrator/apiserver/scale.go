@@ -133,7 +133,7 @@ func (c *call) rescale(dryRun bool, asked string, edit func(*autoscalingv1.Scale
 
 func (c *call) checkScale(wanted *autoscalingv1.Scale, live resource.Object) error {
 	if wanted.UID != "" && wanted.UID != live.GetUID() {
-		return apierrors.NewConflict(c.kind.GroupResource(), c.at.name, fmt.Errorf(
+		return apierrors.NewConflict(c.kind.GroupResource(), c.at.name, fmt.Errorf( //lint:ignore ST1005 the words are Kubernetes'
 			"Precondition failed: UID in precondition: %v, UID in object meta: %v", wanted.UID, live.GetUID()))
 	}
 	if wanted.Spec.Replicas < 0 {

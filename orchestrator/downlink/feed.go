@@ -118,9 +118,7 @@ func (f *feed) markAll(s *session) {
 		if kind == nodelink.Kind_KIND_POD {
 			selector.Node = f.node
 		}
-		for _, name := range s.names(kind, selector) {
-			keys = append(keys, name)
-		}
+		keys = append(keys, s.names(kind, selector)...)
 	}
 	f.mark(keys...)
 	f.mu.Lock()

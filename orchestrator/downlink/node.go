@@ -24,14 +24,14 @@ func (s *session) register(ctx context.Context, encoded []byte) (*corev1.Node, e
 		return nil, ignore("decode the node: %w", err)
 	}
 	s.dropLabels(said)
-	node, err := state.Create(ctx, s.State, s.newNode(said))
+	_, err := state.Create(ctx, s.State, s.newNode(said))
 	if apierrors.IsAlreadyExists(err) {
-		node, err = s.updateNode(ctx, said)
+		_, err = s.updateNode(ctx, said)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("register the node: %w", err)
 	}
-	node, err = state.UpdateStatus(ctx, s.State, "", s.node, func(live *corev1.Node) error {
+	node, err := state.UpdateStatus(ctx, s.State, "", s.node, func(live *corev1.Node) error {
 		live.Status = mergeNodeStatus(live.Status, *said.Status.DeepCopy())
 		return nil
 	})

@@ -160,7 +160,7 @@ func (h *half) closeWrite() error {
 
 func (h *half) read(session context.Context, p []byte) (int, error) {
 	for {
-		n, err, changed, by := h.tryRead(session, p)
+		n, changed, by, err := h.tryRead(session, p)
 		if n > 0 || err != nil || len(p) == 0 {
 			return n, err
 		}
@@ -170,32 +170,32 @@ func (h *half) read(session context.Context, p []byte) (int, error) {
 	}
 }
 
-func (h *half) tryRead(session context.Context, p []byte) (int, error, <-chan struct{}, time.Time) {
+func (h *half) tryRead(session context.Context, p []byte) (int, <-chan struct{}, time.Time, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.readErr != nil:
-		return 0, h.readErr, nil, time.Time{}
+		return 0, nil, time.Time{}, h.readErr
 	case session.Err() != nil:
-		return 0, context.Cause(session), nil, time.Time{}
+		return 0, nil, time.Time{}, context.Cause(session)
 	case passed(h.readBy):
-		return 0, os.ErrDeadlineExceeded, nil, time.Time{}
+		return 0, nil, time.Time{}, os.ErrDeadlineExceeded
 	case len(h.buf) > 0:
 		n := copy(p, h.buf)
 		h.buf = h.buf[n:]
 		h.notify()
-		return n, nil, nil, time.Time{}
+		return n, nil, time.Time{}, nil
 	case h.eof:
 		h.drained = true
-		return 0, io.EOF, nil, time.Time{}
+		return 0, nil, time.Time{}, io.EOF
 	}
-	return 0, nil, h.changed, h.readBy
+	return 0, h.changed, h.readBy, nil
 }
 
 func (h *half) write(session context.Context, p []byte) (int, error) {
 	var done int
 	for {
-		n, err, changed, by := h.tryWrite(session, p[done:])
+		n, changed, by, err := h.tryWrite(session, p[done:])
 		done += n
 		if err != nil || done == len(p) {
 			return done, err
@@ -206,23 +206,23 @@ func (h *half) write(session context.Context, p []byte) (int, error) {
 	}
 }
 
-func (h *half) tryWrite(session context.Context, p []byte) (int, error, <-chan struct{}, time.Time) {
+func (h *half) tryWrite(session context.Context, p []byte) (int, <-chan struct{}, time.Time, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.writeErr != nil:
-		return 0, h.writeErr, nil, time.Time{}
+		return 0, nil, time.Time{}, h.writeErr
 	case session.Err() != nil:
-		return 0, context.Cause(session), nil, time.Time{}
+		return 0, nil, time.Time{}, context.Cause(session)
 	case passed(h.writeBy):
-		return 0, os.ErrDeadlineExceeded, nil, time.Time{}
+		return 0, nil, time.Time{}, os.ErrDeadlineExceeded
 	}
 	n := min(len(p), window-len(h.buf))
 	if n > 0 {
 		h.buf = append(h.buf, p[:n]...)
 		h.notify()
 	}
-	return n, nil, h.changed, h.writeBy
+	return n, h.changed, h.writeBy, nil
 }
 
 func passed(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
