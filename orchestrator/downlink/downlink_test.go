@@ -296,6 +296,55 @@ func TestSilentPeersAreDropped(t *testing.T) {
 	})
 }
 
+func TestEventsThatANodeMayTell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plane(t, func(d *Downlink, _ func(string) link.Session) {
+			pod := func(node string) corev1.ObjectReference {
+				return create(t, d, "Pod", &corev1.Pod{Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "i"}}}})
+			}
+			service := func(kind corev1.ServiceType) corev1.ObjectReference {
+				return create(t, d, "Service", &corev1.Service{Spec: corev1.ServiceSpec{Type: kind, Ports: []corev1.ServicePort{{Port: 80}}}})
+			}
+			ports := service(corev1.ServiceTypeNodePort)
+			before := ports
+			before.UID = "before"
+			w := newWriters(&session{Downlink: d, node: "n1"})
+			for name, c := range map[string]struct {
+				about corev1.ObjectReference
+				may   bool
+			}{
+				"itself":                         {corev1.ObjectReference{Kind: "Node", Name: "n1"}, true},
+				"another node":                   {corev1.ObjectReference{Kind: "Node", Name: "n2"}, false},
+				"a pod of it":                    {pod("n1"), true},
+				"a pod of another node":          {pod("n2"), false},
+				"a pod that is gone":             {corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: "gone"}, true},
+				"a Service with node ports":      {ports, true},
+				"a Service with a balancer":      {service(corev1.ServiceTypeLoadBalancer), true},
+				"a Service without node ports":   {service(corev1.ServiceTypeClusterIP), false},
+				"the Service before of its name": {before, false},
+				"something else":                 {corev1.ObjectReference{Kind: "Secret", Namespace: "default", Name: "s"}, false},
+			} {
+				if err := w.mayTell(&corev1.Event{InvolvedObject: c.about}); (err == nil) != c.may {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	})
+}
+
+// create stores an object under a name of its own and refers to it.
+func create[T state.Object](t *testing.T, d *Downlink, kind string, o T) corev1.ObjectReference {
+	t.Helper()
+	o.SetNamespace("default")
+	o.SetGenerateName("x-")
+	o, err := state.Create(t.Context(), d.State, o)
+	if err != nil {
+		t.Error(err)
+		return corev1.ObjectReference{}
+	}
+	return corev1.ObjectReference{Kind: kind, Namespace: "default", Name: o.GetName(), UID: o.GetUID()}
+}
+
 // FuzzSession sends bytes where a node speaks: nothing but its session may break.
 func FuzzSession(f *testing.F) {
 	good := hello(&nodelink.Hello{Version: 1, MinVersion: 1, NodeName: "n1"})

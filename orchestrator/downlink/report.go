@@ -245,6 +245,11 @@ func (w *writers) mayTell(e *corev1.Event) error {
 		if !ok || pod.UID != about.UID || pod.Spec.NodeName == w.node {
 			return nil // a pod that is gone may have been of this node
 		}
+	case "Service":
+		service, ok := state.Get[*corev1.Service](w.State, about.Namespace, about.Name)
+		if ok && service.UID == about.UID && service.Spec.Type != corev1.ServiceTypeClusterIP && service.Spec.Type != corev1.ServiceTypeExternalName {
+			return nil // every node opens its node ports, and tells if one is taken
+		}
 	}
 	return ignore("an event about %s %s/%s is not this node's to tell", about.Kind, about.Namespace, about.Name)
 }
