@@ -37,7 +37,7 @@ func TestStories(t *testing.T) {
 		t.Skip("the stories interrupt processes")
 	}
 	bin := t.TempDir()
-	build(t, bin, []string{"CGO_ENABLED=0"}, "wherry/cmd/wherry", "wherry/cmd/wherryd")
+	build(t, bin, []string{"CGO_ENABLED=0"}, "wherry/cmd/wherry", "wherry/cmd/wherryd", "wherry/cmd/wherry-agent")
 	for _, guest := range []string{"hello", "console", "udpecho"} {
 		build(t, filepath.Join(bin, guest+".wasm"), []string{"GOOS=wasip1", "GOARCH=wasm"}, "wherry/samples/"+guest)
 	}
@@ -60,7 +60,7 @@ func build(t *testing.T, to string, env []string, packages ...string) {
 }
 
 // setup gives a story its environment: BIN with our commands and guests, SAMPLES, and HOST1
-// and HOST2, the addresses on which its nodes open their node ports.
+// to HOST3, the addresses on which its nodes open their node ports.
 func setup(e *testscript.Env, bin string) error {
 	samples, err := os.Getwd()
 	if err != nil {
@@ -85,15 +85,17 @@ var (
 // hosts keeps the node ports of stories that run at once apart: the manifests ask for the
 // same ones. Linux has all of 127.0.0.0/8; elsewhere one story runs at a time.
 func hosts(e *testscript.Env) {
-	if runtime.GOOS != "linux" {
+	linux := runtime.GOOS == "linux"
+	if !linux {
 		only.Lock()
 		e.Defer(only.Unlock)
-		e.Setenv("HOST1", "127.0.0.1")
-		e.Setenv("HOST2", "127.0.0.1")
-		return
 	}
-	pid, n := os.Getpid(), stories.Add(1)
-	for i := range 2 {
-		e.Setenv(fmt.Sprintf("HOST%d", i+1), fmt.Sprintf("127.%d.%d.%d", 1+pid>>8%254, pid%256, int(n)*2+i))
+	pid, n := os.Getpid(), int(stories.Add(1))
+	for i := range 3 {
+		address := "127.0.0.1"
+		if linux {
+			address = fmt.Sprintf("127.%d.%d.%d", 1+pid>>8%254, pid%256, n*3+i)
+		}
+		e.Setenv(fmt.Sprintf("HOST%d", i+1), address)
 	}
 }
