@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a one-machine cluster below tmp/run with samples/hello on it, or stops it.
+# Starts a new one-machine cluster below tmp/run with samples/hello on it, or stops it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=tmp/run
@@ -12,11 +12,12 @@ stop() {
 	kill "$(cat $dir/pid)"
 	while running; do sleep 0.1; done
 	rm $dir/pid
-	echo "stopped; its data stays in $dir"
+	echo "stopped; its data stays in $dir until the next start"
 }
 
 start() {
 	if running; then echo "a cluster is running already; 'make stop' ends it"; exit 1; fi
+	rm -rf $dir
 	mkdir -p $dir
 	nohup bin/wherryd up --data-dir $dir --listen 127.0.0.1:0 --node-port-address 127.0.0.1 >$dir/out 2>$dir/log </dev/null &
 	echo $! >$dir/pid
