@@ -18,7 +18,8 @@ stop: ## end what `make run` started
 	samples/run.sh stop
 
 test: check ## everything
-	CGO_ENABLED=1 $(GO) test -race ./...
+	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v '/samples$$')
+	$(GO) test ./samples # stories of real processes, alone on the machine
 
 check: ## vet, staticcheck, and the builds of every platform
 	$(GO) vet ./...
