@@ -9,7 +9,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"wherry/orchestrator/resource"
-	"wherry/orchestrator/state"
 )
 
 // apply is server-side apply: the patch says what its manager wants, and creates the object
@@ -20,7 +19,9 @@ func (c *call) apply(p *patch, o metav1.PatchOptions) error {
 		return err
 	}
 	force := o.Force != nil && *o.Force
-	done, err := c.edit(state.UpdateOptions{DryRun: len(o.DryRun) > 0, Create: c.at.subresource == ""}, func(live resource.Object) (resource.Object, error) {
+	writing := patching(o)
+	writing.Create = c.at.subresource == ""
+	done, err := c.edit(writing, func(live resource.Object) (resource.Object, error) {
 		created := live == nil
 		if created {
 			live = c.kind.New()

@@ -69,7 +69,7 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 
 func (c *call) deletion(o *metav1.DeleteOptions) state.DeleteOptions {
 	d := state.DeleteOptions{
-		DryRun: len(o.DryRun) > 0, User: c.user.Name, Grace: o.GracePeriodSeconds,
+		DryRun: len(o.DryRun) > 0, User: c.user.Info(), Options: o, Grace: o.GracePeriodSeconds,
 		Preconditions: o.Preconditions, Propagation: o.PropagationPolicy,
 	}
 	//nolint:staticcheck // old clients still send it

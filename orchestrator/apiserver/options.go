@@ -42,6 +42,7 @@ func invalid(kind string, errs field.ErrorList) error {
 
 func (c *call) createOptions() (metav1.CreateOptions, error) {
 	o, err := parse(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_CreateOptions)
+	o.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("CreateOptions"))
 	if err != nil {
 		return o, err
 	}
@@ -50,6 +51,7 @@ func (c *call) createOptions() (metav1.CreateOptions, error) {
 
 func (c *call) updateOptions() (metav1.UpdateOptions, error) {
 	o, err := parse(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_UpdateOptions)
+	o.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("UpdateOptions"))
 	if err != nil {
 		return o, err
 	}

@@ -46,7 +46,7 @@ func (c *call) patch() error {
 		return c.apply(p, o)
 	}
 	manager := c.manager(o.FieldManager)
-	done, err := c.edit(state.UpdateOptions{DryRun: len(o.DryRun) > 0}, func(live resource.Object) (resource.Object, error) {
+	done, err := c.edit(patching(o), func(live resource.Object) (resource.Object, error) {
 		if live == nil { // a kind that PUT creates
 			return nil, apierrors.NewNotFound(c.kind.GroupResource(), c.at.name)
 		}
@@ -61,6 +61,14 @@ func (c *call) patch() error {
 	}
 	c.warn(p.warnings...)
 	return c.changed(done)
+}
+
+// patching are a patch's options as those of the update that it is.
+func patching(o metav1.PatchOptions) state.UpdateOptions {
+	return state.UpdateOptions{DryRun: len(o.DryRun) > 0, Options: &metav1.UpdateOptions{
+		TypeMeta: metav1.TypeMeta{APIVersion: metav1.SchemeGroupVersion.String(), Kind: "UpdateOptions"},
+		DryRun:   o.DryRun, FieldManager: o.FieldManager, FieldValidation: o.FieldValidation,
+	}}
 }
 
 func (c *call) readPatch() (*patch, metav1.PatchOptions, error) {

@@ -64,7 +64,7 @@ func (c *call) updateScale() error {
 	if err := c.named(wanted); err != nil {
 		return err
 	}
-	return c.rescale(len(o.DryRun) > 0, o.FieldManager, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return wanted, nil })
+	return c.rescale(state.UpdateOptions{DryRun: len(o.DryRun) > 0, Options: &o}, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return wanted, nil })
 }
 
 func (c *call) patchScale() error {
@@ -75,7 +75,7 @@ func (c *call) patchScale() error {
 	if p.kind == types.ApplyYAMLPatchType {
 		return c.applyScale(p, o)
 	}
-	return c.rescale(len(o.DryRun) > 0, o.FieldManager, func(live *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+	return c.rescale(patching(o), func(live *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
 		wanted, err := p.scale(c.s, live)
 		if err != nil {
 			return nil, err
@@ -107,9 +107,9 @@ func (p *patch) scale(s *Server, live *autoscalingv1.Scale) (*autoscalingv1.Scal
 }
 
 // rescale writes the replicas that edit wants. The owner of the field becomes who scales.
-func (c *call) rescale(dryRun bool, asked string, edit func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) error {
-	manager := c.manager(asked)
-	done, err := c.edit(state.UpdateOptions{DryRun: dryRun}, func(live resource.Object) (resource.Object, error) {
+func (c *call) rescale(o state.UpdateOptions, edit func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) error {
+	manager := c.manager(o.Options.FieldManager)
+	done, err := c.edit(o, func(live resource.Object) (resource.Object, error) {
 		wanted, err := edit(c.scaleOf(live))
 		if err != nil {
 			return nil, err
@@ -158,7 +158,7 @@ func (c *call) applyScale(p *patch, o metav1.PatchOptions) error {
 		return err
 	}
 	force := o.Force != nil && *o.Force
-	done, err := c.edit(state.UpdateOptions{DryRun: len(o.DryRun) > 0}, func(live resource.Object) (resource.Object, error) {
+	done, err := c.edit(patching(o), func(live resource.Object) (resource.Object, error) {
 		return c.s.managed.apply(c.kind, c.at.subresource, typed(live, c.kind.GroupVersionKind), object.DeepCopy(), o.FieldManager, force)
 	})
 	if err != nil {

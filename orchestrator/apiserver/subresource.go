@@ -142,7 +142,7 @@ func (c *call) eviction() error {
 	if e.DeleteOptions != nil {
 		o = c.deletion(e.DeleteOptions)
 	}
-	o.DryRun, o.User = o.DryRun || dryRun, c.user.Name
+	o.DryRun, o.User = o.DryRun || dryRun, c.user.Info()
 	if _, _, err := c.s.state.Delete(c.ctx(), c.kind, c.namespace(), c.at.name, o); err != nil {
 		return err
 	}

@@ -79,15 +79,8 @@ func (c *call) selfSubjectReview() error {
 	if _, err := c.posted(reviewKind, review); err != nil {
 		return err
 	}
-	info := authenticationv1.UserInfo{Username: c.user.Name, UID: c.user.UID, Groups: c.user.Groups}
-	for key, values := range c.user.Extra {
-		if info.Extra == nil {
-			info.Extra = map[string]authenticationv1.ExtraValue{}
-		}
-		info.Extra[key] = values
-	}
 	review.CreationTimestamp = metav1.Now()
-	review.Status.UserInfo = info
+	review.Status.UserInfo = *c.user.Info()
 	return c.other(http.StatusCreated, review, reviewKind)
 }
 

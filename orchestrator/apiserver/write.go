@@ -23,7 +23,7 @@ func (c *call) create() error {
 		return err
 	}
 	obj = c.s.managed.update(c.kind, "", c.kind.New(), obj, c.manager(o.FieldManager))
-	stored, err := c.s.state.Create(c.ctx(), c.kind, obj, state.CreateOptions{DryRun: len(o.DryRun) > 0, User: c.user.Name})
+	stored, err := c.s.state.Create(c.ctx(), c.kind, obj, state.CreateOptions{DryRun: len(o.DryRun) > 0, User: c.user.Info(), Options: &o})
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (c *call) update() error {
 		return err
 	}
 	manager := c.manager(o.FieldManager)
-	done, err := c.edit(state.UpdateOptions{DryRun: len(o.DryRun) > 0}, func(live resource.Object) (resource.Object, error) {
+	done, err := c.edit(state.UpdateOptions{DryRun: len(o.DryRun) > 0, Options: &o}, func(live resource.Object) (resource.Object, error) {
 		fresh := obj.DeepCopyObject().(resource.Object)
 		if live == nil {
 			live = c.kind.New()
@@ -125,7 +125,7 @@ type change struct {
 func (c *call) edit(o state.UpdateOptions, edit func(live resource.Object) (resource.Object, error)) (change, error) {
 	var done change
 	var err error
-	o.User, o.Subresource = c.user.Name, c.at.subresource
+	o.User, o.Subresource = c.user.Info(), c.at.subresource
 	done.stored, done.created, err = c.s.state.Update(c.ctx(), c.kind, c.namespace(), c.at.name,
 		func(live state.Object) (state.Object, error) {
 			done.old = live

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
@@ -14,7 +16,9 @@ import (
 // CreateOptions qualify a Create.
 type CreateOptions struct {
 	DryRun bool
-	User   string
+	// User and Options are for Admission: see Attributes.
+	User    *authenticationv1.UserInfo
+	Options *metav1.CreateOptions
 }
 
 // Names are generated as Kubernetes does: the prefix cut so that five random letters fit
@@ -55,7 +59,7 @@ func (s *State) create(ctx context.Context, k *resource.Kind, draft Object, o Cr
 	s.kinds.Scheme().Default(draft)
 	err := s.admit(ctx, Attributes{
 		Kind: k, Operation: OpCreate, Namespace: draft.GetNamespace(), Name: draft.GetName(),
-		Object: draft, DryRun: o.DryRun, User: o.User,
+		Object: draft, DryRun: o.DryRun, User: o.User, Options: options(o.Options),
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,8 +17,10 @@ import (
 
 // DeleteOptions qualify a Delete.
 type DeleteOptions struct {
-	DryRun        bool
-	User          string
+	DryRun bool
+	// User and Options are for Admission: see Attributes.
+	User          *authenticationv1.UserInfo
+	Options       *metav1.DeleteOptions
 	Grace         *int64 // seconds
 	Preconditions *metav1.Preconditions
 	Propagation   *metav1.DeletionPropagation
@@ -49,7 +52,7 @@ func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name st
 	}
 	err := s.admit(ctx, Attributes{
 		Kind: k, Operation: OpDelete, Namespace: namespace, Name: name,
-		Old: live, DryRun: o.DryRun, User: o.User,
+		Old: live, DryRun: o.DryRun, User: o.User, Options: options(o.Options),
 	})
 	if err != nil {
 		return nil, false, failed, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -15,7 +16,9 @@ import (
 // UpdateOptions qualify an Update.
 type UpdateOptions struct {
 	DryRun bool
-	User   string
+	// User and Options are for Admission: see Attributes.
+	User    *authenticationv1.UserInfo
+	Options *metav1.UpdateOptions
 	// Subresource is "" or a name of Kind.Subresources.
 	Subresource string
 	// Preconditions may be nil.
@@ -23,6 +26,15 @@ type UpdateOptions struct {
 	// Create lets change make an object that does not exist, whatever the kind says
 	// (server-side apply).
 	Create bool
+}
+
+// creating are the options as they qualify a Create.
+func (o *UpdateOptions) creating() CreateOptions {
+	created := CreateOptions{DryRun: o.DryRun, User: o.User}
+	if u := o.Options; u != nil {
+		created.Options = &metav1.CreateOptions{DryRun: u.DryRun, FieldManager: u.FieldManager, FieldValidation: u.FieldValidation}
+	}
+	return created
 }
 
 // updater is one call of Update.
@@ -83,7 +95,7 @@ func (u *updater) once(ctx context.Context) (obj Object, created bool, v verdict
 	if err := u.checkName(obj); err != nil {
 		return nil, false, failed, err
 	}
-	obj, err = u.create(ctx, u.kind, clone(obj), CreateOptions{DryRun: u.o.DryRun, User: u.o.User})
+	obj, err = u.create(ctx, u.kind, clone(obj), u.o.creating())
 	if apierrors.IsAlreadyExists(err) {
 		return nil, false, raced, ctx.Err()
 	}
@@ -136,7 +148,7 @@ func (u *updater) changed(ctx context.Context, live Object) (Object, error) {
 	u.kinds.Scheme().Default(obj)
 	err = u.admit(ctx, Attributes{
 		Kind: u.kind, Subresource: u.o.Subresource, Operation: OpUpdate, Namespace: u.namespace, Name: u.name,
-		Object: obj, Old: live, DryRun: u.o.DryRun, User: u.o.User,
+		Object: obj, Old: live, DryRun: u.o.DryRun, User: u.o.User, Options: options(u.o.Options),
 	})
 	if err != nil {
 		return nil, err

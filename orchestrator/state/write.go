@@ -7,8 +7,10 @@ import (
 	"slices"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"wherry/orchestrator/resource"
@@ -37,7 +39,11 @@ type Attributes struct {
 	Name        string
 	Object, Old Object // Object is nil for DELETE, Old for CREATE
 	DryRun      bool
-	User        string // "" for the control plane itself
+	// User is who writes, whole; nil for the control plane itself. It is not changed.
+	User *authenticationv1.UserInfo
+	// Options are what the client asked for: *metav1.CreateOptions, *metav1.UpdateOptions (of a
+	// patch, too) or *metav1.DeleteOptions, by Operation; nil for the control plane itself.
+	Options runtime.Object
 	// Reader is the state that is written to.
 	Reader *State
 }
@@ -48,6 +54,17 @@ func (s *State) admit(ctx context.Context, a Attributes) error {
 	}
 	a.Reader = s
 	return s.admission.Admit(ctx, &a)
+}
+
+// options are o, or nil without a type.
+func options[T any, P interface {
+	*T
+	runtime.Object
+}](o P) runtime.Object {
+	if o == nil {
+		return nil
+	}
+	return o
 }
 
 // write is what a commit does to one object and its claims.

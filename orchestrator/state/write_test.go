@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -342,7 +343,14 @@ type admission struct {
 func (a *admission) Admit(_ context.Context, at *state.Attributes) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.seen = append(a.seen, strings.TrimSpace(at.Operation+" "+at.Name+" "+at.Subresource+" "+at.User))
+	who := ""
+	if at.User != nil {
+		who = at.User.Username + " of " + strings.Join(at.User.Groups, ",")
+	}
+	if at.Options != nil {
+		who += fmt.Sprintf(" %T", at.Options)
+	}
+	a.seen = append(a.seen, strings.TrimSpace(at.Operation+" "+at.Name+" "+at.Subresource+" "+who))
 	if at.Name == "forbidden" {
 		return apierrors.NewForbidden(at.Kind.GroupResource(), at.Name, errors.New("because"))
 	}
@@ -356,9 +364,9 @@ func (a *admission) Admit(_ context.Context, at *state.Attributes) error {
 }
 
 func TestAdmissionSeesEveryWrite(t *testing.T) {
-	a := &admission{}
+	a, me := &admission{}, &authenticationv1.UserInfo{Username: "me", Groups: []string{"us", "them"}}
 	h := start(t, memstore.New(), state.Options{Admission: a})
-	created := h.createAs(pod("p"), state.CreateOptions{User: "me"})
+	created := h.createAs(pod("p"), state.CreateOptions{User: me, Options: &metav1.CreateOptions{}})
 	if created.GetLabels()["admitted"] != "yes" {
 		t.Error("what admission changed was not stored")
 	}
@@ -367,8 +375,25 @@ func TestAdmissionSeesEveryWrite(t *testing.T) {
 	if _, err := state.UpdateStatus(h.ctx, h.State, "default", "p", func(*corev1.Pod) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	h.delete(created, state.DeleteOptions{})
-	want := []string{"CREATE p  me", "CREATE forbidden", "UPDATE p status", "DELETE p"}
+	edit := func(live state.Object) (state.Object, error) {
+		if live == nil {
+			live = pod("q")
+		}
+		live.SetLabels(map[string]string{"edited": "yes"})
+		return live, nil
+	}
+	for _, name := range []string{"p", "q"} {
+		o := state.UpdateOptions{User: me, Options: &metav1.UpdateOptions{}, Create: true}
+		if _, _, err := h.Update(h.ctx, h.pods(), "default", name, edit, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.delete(created, state.DeleteOptions{User: me, Options: &metav1.DeleteOptions{}})
+	want := []string{
+		"CREATE p  me of us,them *v1.CreateOptions", "CREATE forbidden", "UPDATE p status",
+		"UPDATE p  me of us,them *v1.UpdateOptions", "CREATE q  me of us,them *v1.CreateOptions",
+		"DELETE p  me of us,them *v1.DeleteOptions",
+	}
 	if d := cmp.Diff(want, a.seen); d != "" {
 		t.Error(d)
 	}

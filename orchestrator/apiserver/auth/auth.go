@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
 )
 
 // Names that Kubernetes gives to groups and to the user without credentials.
@@ -32,6 +34,19 @@ var Anonymous = &User{Name: NameAnonymous, Groups: []string{GroupUnauthenticated
 
 // In says whether the user is in a group.
 func (u *User) In(group string) bool { return slices.Contains(u.Groups, group) }
+
+// Info is the user as Kubernetes' reviews, admission and audit show him. What it holds is shared.
+func (u *User) Info() *authenticationv1.UserInfo {
+	info := &authenticationv1.UserInfo{Username: u.Name, UID: u.UID, Groups: u.Groups}
+	if len(u.Extra) == 0 {
+		return info
+	}
+	info.Extra = make(map[string]authenticationv1.ExtraValue, len(u.Extra))
+	for key, values := range u.Extra {
+		info.Extra[key] = values
+	}
+	return info
+}
 
 // Authenticator reads one kind of credentials.
 type Authenticator interface {
