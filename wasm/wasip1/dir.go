@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	pathpkg "path"
 	"path/filepath"
@@ -21,6 +22,7 @@ type mount struct {
 
 // dir is an open directory.
 type dir struct {
+	sys *System
 	// root ends every lookup at this directory. It is nil for one that only has single-file mounts.
 	root  *os.Root
 	mount *mount
@@ -49,7 +51,7 @@ func (s *System) openMounts(mounts []Mount) ([]*descriptor, error) {
 		path = pathpkg.Clean("/" + path)
 		d := byPath[path]
 		if d == nil {
-			d = &dir{path: "."}
+			d = &dir{sys: s, path: "."}
 			byPath[path] = d
 			dirs = append(dirs, &descriptor{object: d, rights: dirRights, inheriting: dirRights | fileRights, preopen: path})
 		}
@@ -102,7 +104,7 @@ func (s *System) openMount(host string, readOnly bool) (*mount, error) {
 func (d *dir) filetype() filetype { return typeDirectory }
 
 func (d *dir) close() errno {
-	d.list.reset()
+	d.reset()
 	if d.root == nil || d.root == d.mount.root {
 		return success // the System closes its mounts
 	}
@@ -168,13 +170,13 @@ func (emptyDir) Sys() any           { return nil }
 // open opens a directory below d.
 func (d *dir) open(p place) (*dir, error) {
 	if p.root == nil {
-		return &dir{path: ".", files: d.files}, nil
+		return &dir{sys: d.sys, path: ".", files: d.files}, nil
 	}
 	root, err := p.root.OpenRoot(p.name)
 	if err != nil {
 		return nil, err
 	}
-	opened := &dir{root: root, mount: d.mount, path: pathpkg.Join(d.path, p.name)}
+	opened := &dir{sys: d.sys, root: root, mount: d.mount, path: pathpkg.Join(d.path, p.name)}
 	if pathpkg.Clean(p.name) == "." {
 		opened.files = d.files
 	}
@@ -219,17 +221,21 @@ func together(d *dir, p place, e *dir, q place) (place, place, errno) {
 	return p, q, err
 }
 
-// listing reads a directory in windows, so that its size has no bound. A cookie is the index of an entry: ".", "..",
-// single-file mounts, then the host's entries in the host's order.
+// listing is what has been read of a directory since cookie 0, in the host's order: ".", "..", single-file mounts, then
+// the host's entries. A cookie is an index, and stays good whatever is created or removed meanwhile. What is held
+// counts as the guest's memory.
 type listing struct {
-	names  []string // single-file mounts, sorted
-	f      *os.File
-	window []fs.DirEntry
-	base   uint64 // index of window[0]
-	ended  bool
+	entries []entry
+	held    int64
+	f       *os.File // reads on; nil before the first window and after the last
+	ended   bool
 }
 
-const listingWindow = 256
+const (
+	listingWindow = 256
+	// entrySize is what an entry takes beside its name, in bytes.
+	entrySize = 32
+)
 
 // entry is one of a listing.
 type entry struct {
@@ -237,69 +243,79 @@ type entry struct {
 	kind filetype
 }
 
-func (l *listing) reset() {
-	if l.f != nil {
-		_ = l.f.Close() // it was only read
+// reset forgets the listing.
+func (d *dir) reset() {
+	if d.list.f != nil {
+		_ = d.list.f.Close() // it was only read
 	}
-	*l = listing{}
+	d.sys.release(d.list.held)
+	d.list = listing{}
 }
 
 // entry returns the entry with an index, or false after the last.
-func (d *dir) entry(index uint64) (entry, bool, error) {
-	if index == 0 || d.list.names == nil {
-		d.list.reset()
-		d.list.names = make([]string, 0, len(d.files))
-		for name := range d.files {
-			d.list.names = append(d.list.names, name)
+func (d *dir) entry(index uint64) (entry, bool, errno) {
+	if index == 0 || d.list.entries == nil {
+		d.reset()
+		if e := d.begin(); e != success {
+			return entry{}, false, e
 		}
-		slices.Sort(d.list.names)
 	}
-	mounted := uint64(len(d.list.names))
-	switch {
-	case index < 2:
-		return entry{[...]string{".", ".."}[index], typeDirectory}, true, nil
-	case index-2 < mounted:
-		return entry{d.list.names[index-2], typeRegular}, true, nil
-	case d.root == nil:
-		return entry{}, false, nil
+	for index >= uint64(len(d.list.entries)) {
+		if d.list.ended {
+			return entry{}, false, success
+		}
+		if e := d.readWindow(); e != success {
+			return entry{}, false, e
+		}
 	}
-	return d.hostEntry(index - 2 - mounted)
+	return d.list.entries[index], true, success
 }
 
-func (d *dir) hostEntry(index uint64) (entry, bool, error) {
+// begin lists what is there without the host, and opens the host's directory.
+func (d *dir) begin() errno {
 	l := &d.list
-	if l.f == nil || index < l.base {
-		if err := d.rewind(); err != nil {
-			return entry{}, false, err
-		}
+	l.entries = []entry{{".", typeDirectory}, {"..", typeDirectory}}
+	for _, name := range slices.Sorted(maps.Keys(d.files)) {
+		l.entries = append(l.entries, entry{name, typeRegular})
 	}
-	for index >= l.base+uint64(len(l.window)) {
-		if l.ended {
-			return entry{}, false, nil
-		}
-		l.base += uint64(len(l.window))
-		window, err := l.f.ReadDir(listingWindow)
-		l.window = slices.DeleteFunc(window, func(e fs.DirEntry) bool { _, hidden := d.files[e.Name()]; return hidden })
-		if errors.Is(err, io.EOF) {
-			l.ended = true
-		} else if err != nil {
-			return entry{}, false, err
-		}
+	if l.ended = d.root == nil; l.ended {
+		return success
 	}
-	e := l.window[index-l.base]
-	return entry{e.Name(), typeOf(e.Type())}, true, nil
+	var err error
+	l.f, err = d.root.Open(".")
+	if err != nil {
+		d.reset()
+	}
+	return errnoOf(err)
 }
 
-// rewind starts to read the host's directory again.
-func (d *dir) rewind() error {
-	names := d.list.names
-	d.list.reset()
-	f, err := d.root.Open(".")
-	if err != nil {
-		return err
+// readWindow reads on in the host's directory.
+func (d *dir) readWindow() errno {
+	l := &d.list
+	window, err := l.f.ReadDir(listingWindow)
+	switch {
+	case errors.Is(err, io.EOF):
+		l.ended = true
+		err = l.f.Close()
+		l.f = nil
+		return errnoOf(err)
+	case err != nil:
+		return errnoOf(err)
 	}
-	d.list.names, d.list.f = names, f
-	return nil
+	size := int64(0)
+	for _, e := range window {
+		size += entrySize + int64(len(e.Name()))
+	}
+	if !d.sys.hold(size) {
+		return enomem
+	}
+	l.held += size
+	for _, e := range window {
+		if _, hidden := d.files[e.Name()]; !hidden {
+			l.entries = append(l.entries, entry{e.Name(), typeOf(e.Type())})
+		}
+	}
+	return success
 }
 
 // inode is the serial number that filestat of the entry would show, 0 if it is gone.

@@ -179,6 +179,7 @@ func fdFilestatGet(c call) errno {
 			return errnoOf(err)
 		}
 		st = statOf(info)
+		identify(o.File, &st)
 	case *dir:
 		p, _ := o.at(".")
 		info, err := p.stat(true)
@@ -186,6 +187,7 @@ func fdFilestatGet(c call) errno {
 			return errnoOf(err)
 		}
 		st = statOf(info)
+		identifyPlace(p, &st)
 	}
 	st.put(c.mem, c.u32(1))
 	return success
@@ -213,6 +215,9 @@ func fdFilestatSetTimes(c call) errno {
 	}
 	switch o := d.object.(type) {
 	case *file:
+		if o.readOnly {
+			return erofs
+		}
 		return errnoOf(setTimes(o.File, atim, mtim))
 	case *dir:
 		p, _ := o.at(".")
@@ -357,9 +362,9 @@ func fdReaddir(c call) errno {
 	buf := c.mem.bytes(c.u32(1), c.u32(2))
 	used := 0
 	for index := c.u64(3); used < len(buf); index++ {
-		item, ok, err := d.entry(index)
-		if err != nil {
-			return errnoOf(err)
+		item, ok, e := d.entry(index)
+		if e != success {
+			return e
 		}
 		if !ok {
 			break

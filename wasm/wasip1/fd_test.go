@@ -277,6 +277,12 @@ func TestSetTimes(t *testing.T) {
 			t.Errorf("%s atim: %+v", name, st)
 		}
 	}
+	// Each nanosecond counts, where the system has them.
+	before, _ := c.stat("file", true)
+	c.must("fd_filestat_set_times", fd, 0, old+700, setMtim)
+	if st, _ := c.stat("file", true); st.mtim != old+700 || st.atim != before.atim {
+		t.Errorf("nanoseconds: %+v, was %+v", st, before)
+	}
 	c.must("fd_filestat_set_times", 3, 0, old, setMtim)
 	if st, _ := c.stat(".", true); st.mtim != old {
 		t.Errorf("directory: %+v", st)
@@ -399,6 +405,65 @@ func TestReaddir(t *testing.T) {
 	}
 	if removed != files {
 		t.Errorf("removed %d", removed)
+	}
+}
+
+// TestCookies: a cookie leads to where it was given out, whatever came or went since; cookie 0 begins anew.
+func TestCookies(t *testing.T) {
+	c, dir := inDir(t)
+	for i := range 600 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("file.", i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := names(c, 3, 8192)
+	for _, name := range all[2:500] {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	buf, used := c.alloc(100), c.alloc(4)
+	for _, index := range []uint64{550, 2, 300, 601, 500} {
+		c.must("fd_readdir", 3, buf, 100, index, used)
+		b := c.bytes(buf, 100)
+		if got := string(b[24 : 24+binary.LittleEndian.Uint32(b[16:])]); got != all[index] {
+			t.Errorf("cookie %d: %s, want %s", index, got, all[index])
+		}
+	}
+	c.free()
+	if got := names(c, 3, 8192); len(got) != 104 {
+		t.Errorf("anew: %d entries", len(got))
+	}
+}
+
+// TestListingsAreHeldByTheGuest: what is kept of a large directory is the guest's memory.
+func TestListingsAreHeldByTheGuest(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 600 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("file.", i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, most := int64(0), int64(1<<20)
+	c := newCaller(t, Config{Mounts: []Mount{{Host: dir, Guest: "/"}}, Hold: func(n int64) bool {
+		if held+n > most {
+			return false
+		}
+		held += n
+		return true
+	}})
+	before := held
+	names(c, 3, 8192)
+	if got := held - before; got < 600*entrySize {
+		t.Errorf("holds %d bytes", got)
+	}
+	most = before + 300*(entrySize+8)
+	buf, used := c.alloc(8192), c.alloc(4)
+	c.must("fd_readdir", 3, buf, 64, 0, used) // forgets
+	c.want(enomem, "fd_readdir", 3, buf, 8192, 400, used)
+	c.must("fd_close", 3)
+	if held > before {
+		t.Errorf("after all is closed %d bytes are held, %d before", held, before)
 	}
 }
 

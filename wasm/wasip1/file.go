@@ -12,6 +12,8 @@ type file struct {
 	*os.File
 	// emulateAppend moves to the end before each write, where the system cannot be told to after opening.
 	emulateAppend bool
+	// readOnly says that nothing of the file may be changed, whatever its rights are: its mount is.
+	readOnly bool
 }
 
 func (f *file) filetype() filetype { return typeRegular }

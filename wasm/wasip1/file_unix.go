@@ -28,23 +28,44 @@ func systemAppend(f *os.File, on bool) (emulate bool, err error) {
 	})
 }
 
-// setTimes changes the times of an open file; a zero one stays. Microseconds are what every system has.
-func setTimes(f *os.File, atim, mtim time.Time) error {
-	info, err := f.Stat()
+// setLinkTimes changes the times of an entry of a directory, also if it is a symbolic link; a zero one stays.
+func setLinkTimes(parent *os.File, name string, atim, mtim time.Time) error {
+	info, err := fstatat(parent, name)
 	if err != nil {
 		return err
 	}
-	st := statOf(info)
-	times := []unix.Timeval{timeval(atim, st.atim), timeval(mtim, st.mtim)}
-	return control(f, func(fd int) error { return unix.Futimes(fd, times) })
+	return control(parent, func(fd int) error {
+		return unix.UtimesNanoAt(fd, name, timespecs(atim, mtim, info), unix.AT_SYMLINK_NOFOLLOW)
+	})
 }
 
-func timeval(t time.Time, old uint64) unix.Timeval {
-	if t.IsZero() {
-		return unix.NsecToTimeval(int64(old))
+// timespecs are an access and a modification time; a zero one is the old one.
+func timespecs(atim, mtim time.Time, old filestat) []unix.Timespec {
+	pick := func(t time.Time, old uint64) unix.Timespec {
+		if t.IsZero() {
+			return unix.NsecToTimespec(int64(old))
+		}
+		return unix.NsecToTimespec(t.UnixNano())
 	}
-	return unix.NsecToTimeval(t.UnixNano())
+	return []unix.Timespec{pick(atim, old.atim), pick(mtim, old.mtim)}
 }
+
+// fstatat returns the times of an entry that may be a symbolic link.
+func fstatat(parent *os.File, name string) (st filestat, err error) {
+	err = control(parent, func(fd int) error {
+		var s unix.Stat_t
+		if err := unix.Fstatat(fd, name, &s, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return err
+		}
+		st.atim, st.mtim = timesOf(&s)
+		return nil
+	})
+	return st, err
+}
+
+// identify and identifyPlace have nothing to add: device and inode are part of what systemStat has.
+func identify(*os.File, *filestat)   {}
+func identifyPlace(place, *filestat) {}
 
 func control(f *os.File, do func(fd int) error) error {
 	raw, err := f.SyscallConn()

@@ -1,11 +1,13 @@
 package wasip1
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	pathpkg "path"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 const (
@@ -57,7 +59,9 @@ func pathFilestatGet(c call) errno {
 	if err != nil {
 		return errnoOf(err)
 	}
-	statOf(info).put(c.mem, c.u32(4))
+	st := statOf(info)
+	identifyPlace(p, &st)
+	st.put(c.mem, c.u32(4))
 	return success
 }
 
@@ -71,9 +75,21 @@ func pathFilestatSetTimes(c call) errno {
 		return e
 	}
 	if c.u32(1)&followSymlink == 0 && p.symlink() {
-		return enotsup // package os cannot, below a root
+		return p.setLinkTimes(atim, mtim)
 	}
 	return p.setTimes(atim, mtim)
+}
+
+// setLinkTimes changes the times of a symbolic link itself.
+func (p place) setLinkTimes(atim, mtim time.Time) errno {
+	if p.readOnly {
+		return erofs
+	}
+	parent, err := p.root.Open(pathpkg.Dir(p.name))
+	if err != nil {
+		return errnoOf(err)
+	}
+	return errnoOf(errors.Join(setLinkTimes(parent, pathpkg.Base(p.name), atim, mtim), parent.Close()))
 }
 
 func (p place) symlink() bool {
@@ -250,7 +266,7 @@ func (o *opening) openDir(d *dir) (*descriptor, errno) {
 }
 
 func (o *opening) openFile(f *os.File) (*descriptor, errno) {
-	opened := &file{File: f}
+	opened := &file{File: f, readOnly: o.readOnly}
 	if o.flags&flagAppend != 0 {
 		if err := opened.setAppend(true); err != nil {
 			_ = f.Close() // the first error is the one to tell
@@ -369,13 +385,14 @@ func pathSymlink(c call) errno {
 	if pathpkg.IsAbs(target) || filepath.IsAbs(target) {
 		return enotcapable
 	}
-	if _, err := p.stat(false); err == nil {
+	switch _, err := p.stat(false); {
+	case err == nil:
 		return eexist
-	}
-	if p.readOnly {
+	case !errors.Is(err, fs.ErrNotExist):
+		return errnoOf(err)
+	case p.readOnly:
 		return erofs
-	}
-	if strings.HasSuffix(p.name, "/") {
+	case strings.HasSuffix(p.name, "/"):
 		return enoent
 	}
 	return errnoOf(p.root.Symlink(target, p.name))

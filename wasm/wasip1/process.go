@@ -89,11 +89,35 @@ func schedYield(call) errno {
 	return success
 }
 
-// procRaise ends the guest as the default action of a signal does: 128 and the signal's number.
+// lastSignal is SIGSYS (WASI preview 1, type signal).
+const lastSignal = 30
+
+// signals are those whose default action is not to end a process: true is to do nothing, false to stop it.
+var signals = map[uint32]bool{
+	0: true, 16: true, 17: true, 22: true, 27: true, // none, CHLD, CONT, URG, WINCH
+	18: false, 19: false, 20: false, 21: false, // STOP, TSTP, TTIN, TTOU
+}
+
+// posixSignals are the numbers by which shells know the signals that preview 1 counts differently.
+var posixSignals = map[uint32]uint32{23: 24, 24: 25, 25: 26, 26: 27, 28: 29, 29: 30, 30: 31}
+
+// procRaise does what a signal does that nobody handles: mostly end the guest, with the exit code that a shell shows,
+// 128 and the signal's number.
 func procRaise(c call) errno {
-	if sig := c.u32(0); sig != 0 {
-		c.exit(128 + sig&0x7f)
+	sig := c.u32(0)
+	ignored, known := signals[sig]
+	switch {
+	case sig > lastSignal:
+		return einval
+	case ignored:
+		return success
+	case known:
+		return enotsup // nobody could continue it
 	}
+	if number, ok := posixSignals[sig]; ok {
+		sig = number
+	}
+	c.exit(128 + sig)
 	return success
 }
 

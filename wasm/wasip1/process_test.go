@@ -70,8 +70,15 @@ func TestExit(t *testing.T) {
 	c := newCaller(t, Config{})
 	c.must("sched_yield")
 	c.must("proc_raise", 0)
-	if code := exitCode(t, func() { c.call("proc_raise", 15) }); code != 143 {
-		t.Errorf("raised 15: exit %d", code)
+	for _, ignored := range []uint64{16, 17, 22, 27} {
+		c.must("proc_raise", ignored)
+	}
+	c.want(enotsup, "proc_raise", 18)
+	c.want(einval, "proc_raise", 31)
+	for sig, want := range map[uint64]uint32{1: 129, 2: 130, 6: 134, 9: 137, 15: 143, 23: 128 + 24, 30: 128 + 31} {
+		if code := exitCode(t, func() { c.call("proc_raise", sig) }); code != want {
+			t.Errorf("raised %d: exit %d, want %d", sig, code, want)
+		}
 	}
 	if code := exitCode(t, func() { procExit(c.ctx, c.mod, []uint64{7}) }); code != 7 {
 		t.Errorf("exit %d", code)

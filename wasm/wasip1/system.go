@@ -44,6 +44,9 @@ type Config struct {
 	Descriptors int
 	// Logger gets what a guest cannot be told; nil is slog.Default().
 	Logger *slog.Logger
+	// Hold is asked whether the host may hold so many bytes more for the guest; a negative number of them is given back.
+	// What is refused fails with ENOMEM or its like. nil: all is granted.
+	Hold func(bytes int64) bool
 	// Blocked is called by the guest's goroutine before it waits; what it returns, when it goes on. nil: no one
 	// is told.
 	Blocked func() (resume func())
@@ -162,6 +165,17 @@ func (s *System) Close() error {
 	}
 	s.mounts = nil
 	return errors.Join(errs...)
+}
+
+// hold takes bytes of the guest's memory for what the host keeps, release gives them back.
+func (s *System) hold(bytes int64) bool {
+	return s.config.Hold == nil || bytes == 0 || s.config.Hold(bytes)
+}
+
+func (s *System) release(bytes int64) {
+	if s.config.Hold != nil && bytes > 0 {
+		s.config.Hold(-bytes)
+	}
 }
 
 // spawn runs f in a goroutine that Close waits for. Once all is closed it does nothing.
