@@ -24,13 +24,9 @@ type door struct {
 func newManagers(kinds *resource.Registry, converter managedfields.TypeConverter) (*managers, error) {
 	m := &managers{byDoor: map[door]*managedfields.FieldManager{}}
 	scheme := kinds.Scheme()
-	add := func(kind *resource.Kind, subresource string, resets *fieldpath.Set) error {
-		filters := map[fieldpath.APIVersion]fieldpath.Filter{}
-		if resets != nil {
-			filters[fieldpath.APIVersion(kind.GroupVersion().String())] = fieldpath.NewExcludeSetFilter(resets)
-		}
-		manager, err := managedfields.NewDefaultFieldManager(converter, scheme, scheme, scheme,
-			kind.GroupVersionKind, kind.GroupVersion(), subresource, filters)
+	add := func(kind *resource.Kind, subresource string) error {
+		manager, err := managedfields.NewDefaultFieldManager(converter, kinds.Converter(), scheme, scheme,
+			kind.GroupVersionKind, kind.GroupVersion(), subresource, filters(kinds.Versions(kind), subresource))
 		if err != nil {
 			return fmt.Errorf("apiserver: field manager of %s: %w", kind.GroupVersionKind, err)
 		}
@@ -38,16 +34,31 @@ func newManagers(kinds *resource.Registry, converter managedfields.TypeConverter
 		return nil
 	}
 	for _, kind := range kinds.All() {
-		if err := add(kind, "", kind.Resets); err != nil {
+		if err := add(kind, ""); err != nil {
 			return nil, err
 		}
-		for name, sub := range kind.Subresources {
-			if err := add(kind, name, sub.Resets); err != nil {
+		for name := range kind.Subresources {
+			if err := add(kind, name); err != nil {
 				return nil, err
 			}
 		}
 	}
 	return m, nil
+}
+
+// filters leave out, in each version, what a write through the door does not set.
+func filters(versions []*resource.Kind, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
+	all := map[fieldpath.APIVersion]fieldpath.Filter{}
+	for _, kind := range versions {
+		resets := kind.Resets
+		if sub, ok := kind.Subresources[subresource]; ok {
+			resets = sub.Resets
+		}
+		if resets != nil {
+			all[fieldpath.APIVersion(kind.GroupVersion().String())] = fieldpath.NewExcludeSetFilter(resets)
+		}
+	}
+	return all
 }
 
 // update records in obj what manager changed against live, and returns it. live is an empty object for a creation.

@@ -9,12 +9,17 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kubernetes/pkg/apis/apps"
 	appsv1conversion "k8s.io/kubernetes/pkg/apis/apps/v1"
+	"k8s.io/kubernetes/pkg/apis/autoscaling"
+	autoscalingv1conversion "k8s.io/kubernetes/pkg/apis/autoscaling/v1"
+	autoscalingv2conversion "k8s.io/kubernetes/pkg/apis/autoscaling/v2"
 	"k8s.io/kubernetes/pkg/apis/coordination"
 	coordinationv1conversion "k8s.io/kubernetes/pkg/apis/coordination/v1"
 	"k8s.io/kubernetes/pkg/apis/core"
 	corev1conversion "k8s.io/kubernetes/pkg/apis/core/v1"
 	"k8s.io/kubernetes/pkg/apis/discovery"
 	discoveryv1conversion "k8s.io/kubernetes/pkg/apis/discovery/v1"
+	eventsinternal "k8s.io/kubernetes/pkg/apis/events"
+	eventsv1conversion "k8s.io/kubernetes/pkg/apis/events/v1"
 )
 
 // Kubernetes' validation speaks its internal types. They appear here and in the calls
@@ -28,6 +33,8 @@ var converter = sync.OnceValue(func() *runtime.Scheme {
 		apps.AddToScheme, appsv1conversion.AddToScheme,
 		discovery.AddToScheme, discoveryv1conversion.AddToScheme,
 		coordination.AddToScheme, coordinationv1conversion.AddToScheme,
+		autoscaling.AddToScheme, autoscalingv1conversion.AddToScheme, autoscalingv2conversion.AddToScheme,
+		eventsinternal.AddToScheme, eventsv1conversion.AddToScheme,
 	} {
 		utilruntime.Must(add(s))
 	}
@@ -42,6 +49,13 @@ func internal[I any](obj any) *I {
 		panic(fmt.Sprintf("convert %T to %T: %v", obj, in, err))
 	}
 	return in
+}
+
+// toExternal is the reverse of internal.
+func toExternal(in, out any) {
+	if err := converter().Convert(in, out, nil); err != nil {
+		panic(fmt.Sprintf("convert %T to %T: %v", in, out, err))
+	}
 }
 
 // through lets change work on obj in its internal type, beside old, and takes the result back. change
@@ -60,9 +74,7 @@ func through[I, E any, P interface {
 		change(in, inOld)
 	}
 	fresh := P(new(E))
-	if err := converter().Convert(in, fresh, nil); err != nil {
-		panic(fmt.Sprintf("convert %T to %T: %v", in, fresh, err))
-	}
+	toExternal(in, fresh)
 	fresh.GetObjectKind().SetGroupVersionKind(obj.GetObjectKind().GroupVersionKind())
 	*obj = *fresh
 }

@@ -33,6 +33,9 @@ type Kind struct {
 	New     func() Object
 	NewList func() runtime.Object
 
+	// View says that the kind is another version of a stored one. nil: it is stored itself.
+	View *View
+
 	// Lazy marks kinds whose writes may be lost in a crash (Event).
 	Lazy bool
 	// CreateOnUpdate lets PUT create; UnconditionalUpdate lets it omit resourceVersion.
@@ -48,6 +51,9 @@ type Kind struct {
 	ValidateUpdate func(obj, old Object) field.ErrorList
 	// Warnings are shown to the client (HTTP Warning header). nil: none.
 	Warnings func(obj, old Object) []string
+	// Inert says what does not happen to objects of the kind because nobody here acts on them yet, as in "nothing
+	// scales what it names". Who creates one is warned of it. "": they do what they do in Kubernetes.
+	Inert string
 	// Resets are fields that no manager owns by writing the main resource (status).
 	Resets *fieldpath.Set
 
@@ -75,7 +81,7 @@ type Kind struct {
 	Holds    func(obj Object) bool
 
 	// Fields are what field selectors may select by, beside metadata.name and
-	// metadata.namespace. nil: none. FieldNames lists them.
+	// metadata.namespace. nil: none. FieldNames lists them. obj is of the stored kind, also in a View.
 	Fields     func(obj Object) fields.Set
 	FieldNames []string
 

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/version"
 )
 
 // Options say what the kinds must know of the cluster.
@@ -36,6 +37,7 @@ func (o *Options) setDefaults() {
 // Registry is all kinds that the control plane serves. It does not change after New.
 type Registry struct {
 	all        []*Kind
+	stored     []*Kind
 	byResource map[schema.GroupVersionResource]*Kind
 	byKind     map[schema.GroupVersionKind]*Kind
 	byType     map[reflect.Type]*Kind
@@ -48,10 +50,12 @@ func New() *Registry { return NewWith(Options{}) }
 // NewWith returns the built-in kinds.
 func NewWith(o Options) *Registry {
 	o.setDefaults()
+	coreEvents, autoscalers := events(), horizontalPodAutoscalers()
 	return newRegistry(
 		namespaces(), nodes(o), pods(), services(o), endpoints(), endpointSlices(),
-		configMaps(), secrets(), serviceAccounts(), events(), leases(),
+		configMaps(), secrets(), serviceAccounts(), coreEvents, eventsV1(coreEvents), leases(),
 		deployments(), replicaSets(), controllerRevisions(),
+		autoscalers, horizontalPodAutoscalersV1(autoscalers),
 	)
 }
 
@@ -70,12 +74,17 @@ func newRegistry(kinds ...*Kind) *Registry {
 		r.byType[reflect.TypeOf(k.New())] = k
 	}
 	slices.SortFunc(r.all, func(a, b *Kind) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Plural, b.Plural))
+		return cmp.Or(cmp.Compare(a.Group, b.Group), -version.CompareKubeAwareVersionStrings(a.Version, b.Version), cmp.Compare(a.Plural, b.Plural))
 	})
+	for _, k := range r.all {
+		if k.View == nil {
+			r.stored = append(r.stored, k)
+		}
+	}
 	return r
 }
 
-// All returns every kind, ordered by group, version and plural.
+// All returns every kind, ordered by group, version (the preferred one first) and plural.
 func (r *Registry) All() []*Kind { return r.all }
 
 // Resource finds a kind by group, version and plural.

@@ -3,9 +3,11 @@ package resource
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -13,6 +15,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	appsdefaults "k8s.io/kubernetes/pkg/apis/apps/v1"
 	autoscalingdefaults "k8s.io/kubernetes/pkg/apis/autoscaling/v1"
+	autoscalingv2defaults "k8s.io/kubernetes/pkg/apis/autoscaling/v2"
 	coredefaults "k8s.io/kubernetes/pkg/apis/core/v1"
 	discoverydefaults "k8s.io/kubernetes/pkg/apis/discovery/v1"
 )
@@ -27,6 +30,8 @@ func newScheme() *runtime.Scheme {
 		corev1.AddToScheme, coredefaults.RegisterDefaults,
 		appsv1.AddToScheme, appsdefaults.RegisterDefaults,
 		autoscalingv1.AddToScheme, autoscalingdefaults.RegisterDefaults,
+		autoscalingv2.AddToScheme, autoscalingv2defaults.RegisterDefaults,
+		eventsv1.AddToScheme,
 		discoveryv1.AddToScheme, discoverydefaults.RegisterDefaults,
 		coordinationv1.AddToScheme,
 		policyv1.AddToScheme,

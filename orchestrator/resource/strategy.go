@@ -62,15 +62,12 @@ func complete(k *Kind) {
 	k.PrepareForUpdate = keepMetadata(k.PrepareForUpdate)
 	k.Validate = withMetadata(k.Validate, k.Namespaced)
 	k.ValidateUpdate = withMetadataUpdate(k.ValidateUpdate, k.Namespaced)
+	k.Warnings = withInert(k.Warnings, k.Inert)
 	for _, s := range k.Subresources {
 		if s.PrepareForUpdate == nil {
 			s.PrepareForUpdate = k.PrepareForUpdate
 		} else {
-			if s.PrepareForUpdate == nil {
-				s.PrepareForUpdate = k.PrepareForUpdate
-			} else {
-				s.PrepareForUpdate = keepMetadata(s.PrepareForUpdate)
-			}
+			s.PrepareForUpdate = keepMetadata(s.PrepareForUpdate)
 		}
 		if s.ValidateUpdate == nil {
 			s.ValidateUpdate = k.ValidateUpdate
@@ -131,6 +128,23 @@ func withMetadataUpdate(f func(obj, old Object) field.ErrorList, namespaced bool
 		errs := genericvalidation.ValidateObjectMetaAccessor(obj, namespaced, pathSegment, path)
 		errs = append(errs, genericvalidation.ValidateObjectMetaAccessorUpdate(obj, old, path)...)
 		return append(errs, f(obj, old)...)
+	}
+}
+
+// withInert warns who creates an object of a kind on which nobody acts.
+func withInert(f func(obj, old Object) []string, inert string) func(obj, old Object) []string {
+	if inert == "" {
+		return f
+	}
+	return func(obj, old Object) []string {
+		var warnings []string
+		if old == nil {
+			warnings = append(warnings, "this cluster keeps the object but does not act on it: "+inert)
+		}
+		if f != nil {
+			warnings = append(warnings, f(obj, old)...)
+		}
+		return warnings
 	}
 }
 

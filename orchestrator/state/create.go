@@ -102,7 +102,7 @@ func (s *State) insert(ctx context.Context, k *resource.Kind, obj Object, o Crea
 			return nil, failed, err
 		}
 	}
-	w, err := s.table(k).encoded(nil, obj)
+	w, err := s.encoded(ctx, k, nil, obj)
 	if err != nil {
 		return nil, failed, err
 	}
@@ -113,9 +113,10 @@ func (s *State) insert(ctx context.Context, k *resource.Kind, obj Object, o Crea
 		if e, ok := s.lookup(k, obj.GetNamespace(), obj.GetName()); ok {
 			return nil, failed, alreadyExists(k, obj.GetName(), e)
 		}
-		return obj, written, nil
+		obj, err := s.shows(ctx, k, w.obj)
+		return obj, written, err
 	}
-	created, v, err := s.commit(ctx, w)
+	created, v, err := s.commit(ctx, k, w)
 	if v == raced {
 		e, _ := s.lookup(k, obj.GetNamespace(), obj.GetName())
 		return nil, failed, alreadyExists(k, obj.GetName(), e)

@@ -46,19 +46,22 @@ func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name st
 	if !ok {
 		return nil, false, failed, apierrors.NewNotFound(k.GroupResource(), name)
 	}
-	live := e.Object()
+	live, err := s.shows(ctx, k, e.Object())
+	if err != nil {
+		return nil, false, failed, err
+	}
 	if err := checkDeletion(k, live, o.Preconditions); err != nil {
 		return nil, false, failed, err
 	}
-	err := s.admit(ctx, Attributes{
+	err = s.admit(ctx, Attributes{
 		Kind: k, Operation: OpDelete, Namespace: namespace, Name: name,
 		Old: live, DryRun: o.DryRun, User: o.User, Options: options(o.Options),
 	})
 	if err != nil {
 		return nil, false, failed, err
 	}
-	obj := clone(live)
-	gone = mark(k, obj, o)
+	obj := clone(e.Object())
+	gone = mark(k.Stored(), obj, o)
 	w, err := s.table(k).encoded(e, obj)
 	switch {
 	case err != nil:
@@ -67,11 +70,12 @@ func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name st
 		return live, false, written, nil
 	case o.DryRun:
 		obj.SetResourceVersion(live.GetResourceVersion())
-		return obj, gone, written, nil
+		obj, err = s.shows(ctx, k, obj)
+		return obj, gone, written, err
 	case gone:
 		w.obj, w.data = nil, nil
 	}
-	last, v, err := s.commit(ctx, w)
+	last, v, err := s.commit(ctx, k, w)
 	return last, gone, v, err
 }
 

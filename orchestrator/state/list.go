@@ -44,7 +44,11 @@ func (s *State) Get(ctx context.Context, k *resource.Kind, namespace, name strin
 	if !ok {
 		return nil, apierrors.NewNotFound(k.GroupResource(), name)
 	}
-	return e, nil
+	shown, err := s.show(ctx, k, e)
+	if err != nil {
+		return nil, err
+	}
+	return shown[0], nil
 }
 
 // lookup reads one entry from the copy.
@@ -75,6 +79,15 @@ func (s *State) view(t *table, m *matcher) (view, store.Revision) {
 // BadRequest for a continue token or resourceVersion that cannot be read, Timeout if the
 // asked resourceVersion is not reached in a few seconds.
 func (s *State) List(ctx context.Context, k *resource.Kind, o ListOptions) (*Page, error) {
+	page, err := s.list(ctx, k, o)
+	if err != nil {
+		return nil, err
+	}
+	page.Entries, err = s.show(ctx, k, page.Entries...)
+	return page, err
+}
+
+func (s *State) list(ctx context.Context, k *resource.Kind, o ListOptions) (*Page, error) {
 	p, err := newPlan(o)
 	if err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func Open(ctx context.Context, st store.Store, o Options) (*State, error) {
 		ended:    make(chan struct{}),
 	}
 	cache := &encodings{budget: o.CacheBytes}
-	for _, k := range o.Kinds.All() {
+	for _, k := range o.Kinds.Stored() {
 		t := newTable(k, cache)
 		s.tables[k] = t
 		s.byPrefix[t.prefix] = t
@@ -110,10 +110,10 @@ func (s *State) Revision() store.Revision {
 	return s.revision
 }
 
-// table is the table of a kind; asking for a kind that was not registered is a mistake
+// table is where the objects of a kind are stored; asking for a kind that was not registered is a mistake
 // of the program.
 func (s *State) table(k *resource.Kind) *table {
-	t, ok := s.tables[k]
+	t, ok := s.tables[k.Stored()]
 	if !ok {
 		panic(fmt.Sprintf("state: kind %s is not registered", k.GroupVersionKind))
 	}

@@ -23,7 +23,11 @@ func (s *State) kindOf(obj Object) *resource.Kind {
 
 func kindFor[T Object](s *State) *resource.Kind {
 	var zero T
-	return s.kindOf(zero)
+	k := s.kindOf(zero)
+	if k.View != nil {
+		panic(fmt.Sprintf("state: %T is a view: the control plane reads what is stored", zero))
+	}
+	return k
 }
 
 // Get returns the object from the in-memory copy, or the zero T and false.

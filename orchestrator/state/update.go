@@ -107,12 +107,15 @@ func (u *updater) once(ctx context.Context) (obj Object, created bool, v verdict
 
 // update writes over e.
 func (u *updater) update(ctx context.Context, e *Entry) (Object, verdict, error) {
-	live := e.Object()
+	live, err := u.shows(ctx, u.kind, e.Object())
+	if err != nil {
+		return nil, failed, err
+	}
 	obj, err := u.changed(ctx, live)
 	if err != nil {
 		return nil, failed, err
 	}
-	w, err := u.table(u.kind).encoded(e, obj)
+	w, err := u.encoded(ctx, u.kind, e, obj)
 	if err != nil {
 		return nil, failed, err
 	}
@@ -121,13 +124,14 @@ func (u *updater) update(ctx context.Context, e *Entry) (Object, verdict, error)
 	}
 	gone := released(u.kind, obj, live)
 	if u.o.DryRun {
-		obj.SetResourceVersion(live.GetResourceVersion())
-		return obj, written, nil
+		w.obj.SetResourceVersion(live.GetResourceVersion())
+		obj, err = u.shows(ctx, u.kind, w.obj)
+		return obj, written, err
 	}
 	if gone {
 		w.obj, w.data = nil, nil
 	}
-	return u.commit(ctx, w)
+	return u.commit(ctx, u.kind, w)
 }
 
 // changed is the new object, ready to be written.

@@ -22,7 +22,7 @@ const (
 
 // Event is one change. For Deleted, Entry is the last state that was selected, at the
 // revision of the deletion, which is also the resourceVersion that it shows. Prev is nil
-// for a key that did not exist before. For Bookmark, Entry is nil.
+// for a key that did not exist before, and in watches of a View. For Bookmark, Entry is nil.
 type Event struct {
 	Type        EventType
 	Entry, Prev *Entry
@@ -43,10 +43,12 @@ type WatchOptions struct {
 // the store's history. Next is called by one goroutine at a time, Close by anyone.
 type Watch struct {
 	state   *State
+	kind    *resource.Kind
 	table   *table
 	matcher *matcher
-	pos     store.Revision // everything up to it has been handed out
-	initial []Event
+	pos     store.Revision // everything up to it has been handed out, or waits in pending
+	pending []Event        // to be shown and handed out next
+	told    store.Revision // what Next last returned
 	closed  chan struct{}
 
 	mu      sync.Mutex
@@ -60,8 +62,8 @@ func (s *State) Watch(ctx context.Context, k *resource.Kind, o WatchOptions) (*W
 		return nil, err
 	}
 	w := &Watch{
-		state: s, table: s.table(k), matcher: newMatcher(k, o.Selector),
-		pos: o.After, closed: make(chan struct{}),
+		state: s, kind: k, table: s.table(k), matcher: newMatcher(k, o.Selector),
+		pos: o.After, told: o.After, closed: make(chan struct{}),
 	}
 	switch {
 	case o.Initial:
@@ -92,10 +94,10 @@ func (s *State) floor(t *table) store.Revision {
 func (w *Watch) begin() {
 	v, revision := w.state.view(w.table, w.matcher)
 	v.scan(w.matcher, "", func(e *Entry) bool {
-		w.initial = append(w.initial, Event{Type: Added, Entry: e, Revision: e.revision})
+		w.pending = append(w.pending, Event{Type: Added, Entry: e, Revision: e.revision})
 		return true
 	})
-	w.initial = append(w.initial, Event{Type: Bookmark, Revision: revision})
+	w.pending = append(w.pending, Event{Type: Bookmark, Revision: revision})
 	w.pos = revision
 }
 
@@ -125,31 +127,73 @@ func (w *Watch) rewind(ctx context.Context) error {
 // Errors: Expired when the reader fell behind the history, store.ErrClosed after Close or
 // when the state has stopped, the context's.
 func (w *Watch) Next(ctx context.Context) ([]Event, store.Revision, error) {
-	if initial := w.initial; initial != nil {
-		w.initial = nil
-		return initial, w.pos, nil
+	var err error
+	if w.pending == nil {
+		w.pending, err = w.next(ctx)
 	}
+	if w.pending != nil {
+		events, err := w.show(ctx, w.pending)
+		if err != nil {
+			return nil, w.told, err // they stay pending
+		}
+		w.pending, w.told = nil, w.pos
+		return events, w.told, nil
+	}
+	w.told = w.pos
+	return nil, w.told, err
+}
+
+// next waits for what is selected: some events, or an error.
+func (w *Watch) next(ctx context.Context) ([]Event, error) {
 	for last := false; ; {
 		events, changed, err := w.collect(ctx)
-		if err != nil || len(events) > 0 {
-			return events, w.pos, err
+		if err != nil {
+			return nil, err
+		}
+		if len(events) > 0 {
+			return events, nil
 		}
 		if changed == nil {
 			continue
 		}
 		if last {
-			return nil, w.pos, ctx.Err()
+			return nil, ctx.Err()
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
 			last = true
 		case <-w.closed:
-			return nil, w.pos, store.ErrClosed
+			return nil, store.ErrClosed
 		case <-w.state.ended:
-			return nil, w.pos, store.ErrClosed
+			return nil, store.ErrClosed
 		}
 	}
+}
+
+// show returns events as the watch's kind shows them.
+func (w *Watch) show(ctx context.Context, events []Event) ([]Event, error) {
+	if w.kind.View == nil {
+		return events, nil
+	}
+	var entries []*Entry
+	for _, e := range events {
+		if e.Entry != nil {
+			entries = append(entries, e.Entry)
+		}
+	}
+	entries, err := w.state.show(ctx, w.kind, entries...)
+	if err != nil {
+		return nil, err
+	}
+	shown := make([]Event, len(events))
+	for i, e := range events {
+		shown[i] = Event{Type: e.Type, Revision: e.Revision}
+		if e.Entry != nil {
+			shown[i].Entry, entries = entries[0], entries[1:]
+		}
+	}
+	return shown, nil
 }
 
 // collect moves pos forward as far as it can and returns what was selected on the way,

@@ -126,9 +126,9 @@ const (
 	claimLost // somebody else took a claim
 )
 
-// commit writes, and returns the object as it then is: for a deletion, as it last was.
-// After raced and claimLost reads see what was in the way.
-func (s *State) commit(ctx context.Context, w write) (Object, verdict, error) {
+// commit writes, and returns the object as it then is, as k shows it: for a deletion, as it
+// last was. After raced and claimLost reads see what was in the way.
+func (s *State) commit(ctx context.Context, k *resource.Kind, w write) (Object, verdict, error) {
 	revision, err := s.store.Commit(ctx, w.ops()...)
 	var lost *store.ConflictError
 	if errors.As(err, &lost) {
@@ -147,6 +147,9 @@ func (s *State) commit(ctx context.Context, w write) (Object, verdict, error) {
 		return nil, failed, err
 	}
 	obj, err := s.result(w, revision)
+	if err == nil {
+		obj, err = s.shows(ctx, k, obj)
+	}
 	if err != nil {
 		return nil, failed, err
 	}

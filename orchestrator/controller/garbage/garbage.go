@@ -24,7 +24,7 @@ import (
 // New returns the controller. Its keys are owners; see owner.key.
 func New(s *state.State) controller.Controller {
 	c := &collector{state: s}
-	for _, kind := range s.Kinds().All() {
+	for _, kind := range s.Kinds().Stored() {
 		if !kind.Lazy { // Events expire; they own nothing and nobody owns them
 			c.kinds = append(c.kinds, kind)
 		}

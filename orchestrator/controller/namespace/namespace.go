@@ -66,7 +66,7 @@ func (c *namespaces) reconcile(ctx context.Context, key controller.Key) (time.Du
 // empty deletes everything in the namespace and returns what does not go at once.
 func (c *namespaces) empty(ctx context.Context, namespace string) ([]remainder, error) {
 	var left []remainder
-	for _, kind := range c.state.Kinds().All() {
+	for _, kind := range c.state.Kinds().Stored() {
 		if !kind.Namespaced {
 			continue
 		}
