@@ -35,6 +35,9 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"udp":        udp,
 	"occupy":     occupy,
 	"release":    release,
+	"disk":       disk,
+	"fill":       fill,
+	"clear":      empty,
 	"bytes":      bytes,
 	"keep":       keep,
 	"newer":      newer,
@@ -225,6 +228,38 @@ func release(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(of(ts).held[args[0]].Close())
 	delete(of(ts).held, args[0])
 }
+
+// disk DIR MEGABYTES: makes a file system of that size for the story.
+func disk(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 2, "disk DIR MEGABYTES")
+	size, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.Mkdir(dir, 0o700))
+	ts.Check(mount(dir, size<<20))
+	ts.Defer(func() { ts.Check(unmount(dir)) })
+}
+
+// fill DIR: takes all the space that is left on a disk, until clear DIR.
+func fill(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1, "fill DIR")
+	f, err := os.Create(filepath.Join(ts.MkAbs(args[0]), filler))
+	ts.Check(err)
+	defer f.Close() // that nothing more fits is what it is for
+	for block := make([]byte, 4<<10); err == nil; {
+		_, err = f.Write(block)
+	}
+	if !isFull(err) {
+		ts.Fatalf("filling %s: %v", args[0], err)
+	}
+}
+
+func empty(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1, "clear DIR, which is filled")
+	ts.Check(os.Remove(filepath.Join(ts.MkAbs(args[0]), filler)))
+}
+
+const filler = "filler"
 
 // bytes FILE HEX...: writes a file that is no text.
 func bytes(ts *testscript.TestScript, neg bool, args []string) {

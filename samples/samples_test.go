@@ -45,8 +45,17 @@ func TestStories(t *testing.T) {
 		Dir:                "testdata",
 		Setup:              func(e *testscript.Env) error { return setup(e, bin) },
 		Cmds:               commands,
+		Condition:          condition,
 		RequireUniqueNames: true,
 	})
+}
+
+// condition: [mount] says whether a story can have a disk of its own.
+func condition(name string) (bool, error) {
+	if name == "mount" {
+		return canMount(), nil
+	}
+	return false, fmt.Errorf("unknown condition %s", name)
 }
 
 // build uses the build cache of `go build ./...` without cgo.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"time"
 
@@ -214,6 +215,16 @@ func (s *Store) do(g *group) error {
 	return nil
 }
 
+// withoutPath is what the system says is wrong with the file: clients are told of it, and where
+// the file is does not concern them.
+func withoutPath(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
+
 // persist writes the lazy commits and then these, moves the floor up to at least the
 // given revision, and shows it all when it is durable.
 func (s *Store) persist(commits []commit, floor, ceiling store.Revision) error {
@@ -228,7 +239,7 @@ func (s *Store) persist(commits []commit, floor, ceiling store.Revision) error {
 	}
 	if err := s.db.Update(func(tx *bbolt.Tx) error { return t.fill(tx, commits) }); err != nil {
 		s.failed(t.counters, err)
-		return fmt.Errorf("store: write %s: %w", s.path, err)
+		return fmt.Errorf("the store cannot be written: %w", withoutPath(err))
 	}
 	settled := w.lazy
 	w.counters, w.lazy, w.lazyBytes = t.counters, nil, 0

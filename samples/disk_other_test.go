@@ -1,0 +1,11 @@
+//go:build !linux
+
+package samples_test
+
+import "errors"
+
+func canMount() bool { return false }
+
+func mount(string, int) error { return errors.ErrUnsupported }
+func unmount(string) error    { return errors.ErrUnsupported }
+func isFull(error) bool       { return false }
