@@ -133,7 +133,11 @@ func (o *Orchestrator) open(ctx context.Context) error {
 		return fmt.Errorf("opening the registry: %w", err)
 	}
 	kinds := resource.NewWith(resource.Options{ServiceCIDR: c.ServiceCIDR, PodCIDR: c.PodCIDR})
-	if o.state, err = state.Open(ctx, o.store, state.Options{Kinds: kinds, Admission: admission.Default()}); err != nil {
+	managers, err := apiserver.NewManagers(kinds)
+	if err != nil {
+		return err
+	}
+	if o.state, err = state.Open(ctx, o.store, state.Options{Kinds: kinds, Admission: admission.Default(), Managers: managers}); err != nil {
 		return fmt.Errorf("reading the state: %w", err)
 	}
 	return o.assemble()
@@ -209,7 +213,7 @@ func (o *Orchestrator) Run(ctx context.Context, ready func()) error {
 	defer stop()
 	following, _ := errgroup.WithContext(below)
 	following.Go(func() error { return o.state.Run(below) })
-	err := o.bootstrap(ctx)
+	err := o.bootstrap(state.As(ctx, state.ManagerAPIServer))
 	if err == nil {
 		err = o.run(ctx, ready)
 	}
@@ -224,11 +228,13 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 		return fmt.Errorf("listening for nodes: %w", err)
 	}
 	group.Go(func() error { return o.api.Run(ctx, o.config.Listener, o.pki.ServerTLS()) })
-	group.Go(func() error { return o.downlink.Run(ctx, nodes) })
+	group.Go(func() error { return o.downlink.Run(state.As(ctx, state.ManagerKubelet), nodes) })
 	group.Go(func() error { return o.events.Run(ctx) })
-	group.Go(func() error { return controller.Run(ctx, o.state, o.log, o.controllers()...) })
 	group.Go(func() error {
-		return scheduler.New(scheduler.Config{State: o.state, Logger: o.log, Recorder: o.events.Recorder(corev1.DefaultSchedulerName)}).Run(ctx)
+		return controller.Run(state.As(ctx, state.ManagerController), o.state, o.log, o.controllers()...)
+	})
+	group.Go(func() error {
+		return scheduler.New(scheduler.Config{State: o.state, Logger: o.log, Recorder: o.events.Recorder(corev1.DefaultSchedulerName, state.ManagerScheduler)}).Run(state.As(ctx, state.ManagerScheduler))
 	})
 	if ready != nil {
 		ready()
@@ -237,7 +243,7 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 }
 
 func (o *Orchestrator) controllers() []controller.Controller {
-	events := func(component string) controller.Events { return o.events.Recorder(component) }
+	events := func(component string) controller.Events { return o.events.Recorder(component, state.ManagerController) }
 	return []controller.Controller{
 		deployment.New(o.state, events("deployment-controller")),
 		replicaset.New(o.state, events("replicaset-controller")),
@@ -272,7 +278,7 @@ func (o *Orchestrator) AdminKubeconfig(server string) ([]byte, error) {
 func (o *Orchestrator) JoinToken(ctx context.Context, description string) (nodelink.Token, error) {
 	const life = 10 * 60 * 1e9 // ten minutes
 	t := pki.NewToken(o.pki.CAHash())
-	_, err := state.Create(ctx, o.state, pki.TokenSecret(t, life, description))
+	_, err := state.Create(state.As(ctx, "wherry"), o.state, pki.TokenSecret(t, life, description))
 	return t, err
 }
 

@@ -2,18 +2,22 @@ package apiserver
 
 import (
 	"fmt"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"wherry/orchestrator/apiserver/openapi"
 	"wherry/orchestrator/resource"
 )
 
-// managers keep who owns which field, one per kind and subresource.
-type managers struct {
+// Managers keep who owns which field, one per kind and subresource.
+type Managers struct {
 	byDoor map[door]*managedfields.FieldManager
+	new    shapes
 }
 
 type door struct {
@@ -21,11 +25,13 @@ type door struct {
 	subresource string
 }
 
-func newManagers(kinds *resource.Registry, converter managedfields.TypeConverter) (*managers, error) {
-	m := &managers{byDoor: map[door]*managedfields.FieldManager{}}
+// NewManagers prepares the managers of all kinds.
+func NewManagers(kinds *resource.Registry) (*Managers, error) {
+	m := &Managers{byDoor: map[door]*managedfields.FieldManager{}}
 	scheme := kinds.Scheme()
+	types := converter{openapi.TypeConverter(scheme)}
 	add := func(kind *resource.Kind, subresource string) error {
-		manager, err := managedfields.NewDefaultFieldManager(converter, kinds.Converter(), scheme, scheme,
+		manager, err := managedfields.NewDefaultFieldManager(types, versions{kinds.Converter()}, scheme, scheme,
 			kind.GroupVersionKind, kind.GroupVersion(), subresource, filters(kinds.Versions(kind), subresource))
 		if err != nil {
 			return fmt.Errorf("apiserver: field manager of %s: %w", kind.GroupVersionKind, err)
@@ -61,14 +67,44 @@ func filters(versions []*resource.Kind, subresource string) map[fieldpath.APIVer
 	return all
 }
 
-// update records in obj what manager changed against live, and returns it. live is an empty object for a creation.
-func (m *managers) update(kind *resource.Kind, subresource string, live, obj resource.Object, manager string) resource.Object {
+// Update implements state.Managers.
+func (m *Managers) Update(kind *resource.Kind, subresource string, live, obj resource.Object, manager string) resource.Object {
+	if live == nil {
+		return m.created(kind, obj, manager)
+	}
+	return m.update(kind, subresource, live, obj, manager)
+}
+
+func (m *Managers) update(kind *resource.Kind, subresource string, live, obj resource.Object, manager string) resource.Object {
+	obj.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
 	return m.byDoor[door{kind.GroupVersionKind, subresource}].UpdateNoErrors(live, obj, manager).(resource.Object)
+}
+
+// created is update of a new object. Which fields it owns was computed before if an object was created that
+// differs in nothing but its identity, as the pods of a ReplicaSet do.
+func (m *Managers) created(kind *resource.Kind, obj resource.Object, manager string) resource.Object {
+	shape, ok := shapeOf(kind, obj, manager)
+	if !ok {
+		return m.update(kind, "", kind.New(), obj, manager)
+	}
+	if fields := m.new.get(shape); fields != nil {
+		t := metav1.NewTime(time.Now().UTC())
+		obj.SetManagedFields([]metav1.ManagedFieldsEntry{{
+			Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: kind.GroupVersion().String(),
+			Time: &t, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: fields},
+		}})
+		return obj
+	}
+	obj = m.update(kind, "", kind.New(), obj, manager)
+	if entries := obj.GetManagedFields(); len(entries) == 1 {
+		m.new.put(shape, entries[0].FieldsV1.Raw)
+	}
+	return obj
 }
 
 // apply merges what manager wants into live and returns the result. Errors: a 409 Status
 // with the fields that others own, 400.
-func (m *managers) apply(kind *resource.Kind, subresource string, live resource.Object, patch *unstructured.Unstructured, manager string, force bool) (resource.Object, error) {
+func (m *Managers) apply(kind *resource.Kind, subresource string, live resource.Object, patch *unstructured.Unstructured, manager string, force bool) (resource.Object, error) {
 	obj, err := m.byDoor[door{kind.GroupVersionKind, subresource}].Apply(live, patch, manager, force)
 	if err != nil {
 		return nil, err

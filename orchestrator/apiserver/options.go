@@ -160,6 +160,9 @@ func (c *call) manager(asked string) string {
 		}
 		name.WriteRune(r)
 	}
+	if name.Len() == 0 {
+		return "unknown"
+	}
 	return name.String()
 }
 

@@ -45,16 +45,13 @@ func (c *call) patch() error {
 	if p.kind == types.ApplyYAMLPatchType {
 		return c.apply(p, o)
 	}
-	manager := c.manager(o.FieldManager)
-	done, err := c.edit(patching(o), func(live resource.Object) (resource.Object, error) {
+	options := patching(o)
+	options.Manager = c.manager(o.FieldManager)
+	done, err := c.edit(options, func(live resource.Object) (resource.Object, error) {
 		if live == nil { // a kind that PUT creates
 			return nil, apierrors.NewNotFound(c.kind.GroupResource(), c.at.name)
 		}
-		obj, err := c.patched(p, live)
-		if err != nil {
-			return nil, err
-		}
-		return c.s.managed.update(c.kind, c.at.subresource, live, obj, manager), nil
+		return c.patched(p, live)
 	})
 	if err != nil {
 		return err

@@ -108,7 +108,7 @@ func (p *patch) scale(s *Server, live *autoscalingv1.Scale) (*autoscalingv1.Scal
 
 // rescale writes the replicas that edit wants. The owner of the field becomes who scales.
 func (c *call) rescale(o state.UpdateOptions, edit func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) error {
-	manager := c.manager(o.Options.FieldManager)
+	o.Manager = c.manager(o.Options.FieldManager)
 	done, err := c.edit(o, func(live resource.Object) (resource.Object, error) {
 		wanted, err := edit(c.scaleOf(live))
 		if err != nil {
@@ -123,7 +123,7 @@ func (c *call) rescale(o state.UpdateOptions, edit func(*autoscalingv1.Scale) (*
 			obj.SetResourceVersion(live.GetResourceVersion())
 		}
 		c.kind.Subresources[c.at.subresource].Scale.Set(obj, wanted.Spec.Replicas)
-		return c.s.managed.update(c.kind, c.at.subresource, live, obj, manager), nil
+		return obj, nil
 	})
 	if err != nil {
 		return err

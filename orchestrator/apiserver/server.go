@@ -20,7 +20,7 @@ import (
 	"wherry/orchestrator/state"
 )
 
-// Config is what a Server needs. State is required.
+// Config is what a Server needs. State is required, opened with Managers of the same kinds.
 type Config struct {
 	State *state.State
 	// Nodes opens streams to agents for logs, port-forward and proxy; nil: no node can be reached.
@@ -45,7 +45,7 @@ type Server struct {
 	kinds   *resource.Registry
 	codec   *codec
 	openapi *openapi.Documents
-	managed *managers
+	managed *Managers
 	metrics *metrics
 	log     *slog.Logger
 	handler http.Handler
@@ -83,9 +83,9 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	managed, err := newManagers(kinds, documents.TypeConverter())
-	if err != nil {
-		return nil, err
+	managed, ok := cfg.State.Managers().(*Managers)
+	if !ok {
+		return nil, errors.New("apiserver: the state was not opened with Managers")
 	}
 	s := &Server{
 		cfg: cfg, state: cfg.State, kinds: kinds, codec: codec, openapi: documents, managed: managed,

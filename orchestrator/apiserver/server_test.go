@@ -56,7 +56,12 @@ func start(t testing.TB, change ...func(*apiserver.Config)) *cluster {
 func startOn(t testing.TB, over store.Store, change ...func(*apiserver.Config)) *cluster {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	st, err := state.Open(ctx, over, state.Options{Kinds: resource.New(), Admission: admission.Default()})
+	kinds := resource.New()
+	managers, err := apiserver.NewManagers(kinds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := state.Open(ctx, over, state.Options{Kinds: kinds, Admission: admission.Default(), Managers: managers})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,8 +22,8 @@ func (c *call) create() error {
 	if err != nil {
 		return err
 	}
-	obj = c.s.managed.update(c.kind, "", c.kind.New(), obj, c.manager(o.FieldManager))
-	stored, err := c.s.state.Create(c.ctx(), c.kind, obj, state.CreateOptions{DryRun: len(o.DryRun) > 0, User: c.user.Info(), Options: &o})
+	stored, err := c.s.state.Create(c.ctx(), c.kind, obj,
+		state.CreateOptions{DryRun: len(o.DryRun) > 0, User: c.user.Info(), Options: &o, Manager: c.manager(o.FieldManager)})
 	if err != nil {
 		return err
 	}
@@ -100,13 +100,9 @@ func (c *call) update() error {
 	if err := c.named(obj); err != nil {
 		return err
 	}
-	manager := c.manager(o.FieldManager)
-	done, err := c.edit(state.UpdateOptions{DryRun: len(o.DryRun) > 0, Options: &o}, func(live resource.Object) (resource.Object, error) {
-		fresh := obj.DeepCopyObject().(resource.Object)
-		if live == nil {
-			live = c.kind.New()
-		}
-		return c.s.managed.update(c.kind, c.at.subresource, live, fresh, manager), nil
+	options := state.UpdateOptions{DryRun: len(o.DryRun) > 0, Options: &o, Manager: c.manager(o.FieldManager)}
+	done, err := c.edit(options, func(resource.Object) (resource.Object, error) {
+		return obj.DeepCopyObject().(resource.Object), nil
 	})
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ func bubble(t *testing.T, story func(c *cluster)) {
 		w := event.New(s, nil)
 		g.Go(func() error { return s.Run(ctx) })
 		g.Go(func() error { return w.Run(ctx) })
-		sched := scheduler.New(scheduler.Config{State: s, Recorder: w.Recorder(scheduler.Name)})
+		sched := scheduler.New(scheduler.Config{State: s, Recorder: w.Recorder(scheduler.Name, state.ManagerScheduler)})
 		g.Go(func() error { return sched.Run(ctx) })
 		story(&cluster{t, s, ctx})
 		cancel()

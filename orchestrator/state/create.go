@@ -19,6 +19,8 @@ type CreateOptions struct {
 	// User and Options are for Admission: see Attributes.
 	User    *authenticationv1.UserInfo
 	Options *metav1.CreateOptions
+	// Manager owns the fields that are set; "": whom the context names (As), or nobody.
+	Manager string
 }
 
 // Names are generated as Kubernetes does: the prefix cut so that five random letters fit
@@ -57,6 +59,7 @@ func (s *State) create(ctx context.Context, k *resource.Kind, draft Object, o Cr
 		return nil, err
 	}
 	s.kinds.Scheme().Default(draft)
+	draft = s.owned(ctx, k, "", nil, draft, o.Manager)
 	err := s.admit(ctx, Attributes{
 		Kind: k, Operation: OpCreate, Namespace: draft.GetNamespace(), Name: draft.GetName(),
 		Object: draft, DryRun: o.DryRun, User: o.User, Options: options(o.Options),

@@ -33,6 +33,8 @@ type Options struct {
 	Kinds *resource.Registry
 	// Admission may be nil.
 	Admission Admission
+	// Managers note who owns which field; nil: nobody does.
+	Managers Managers
 	// CacheBytes bounds the encoded forms kept beside the stored bytes; 0 means 8 MiB.
 	CacheBytes int
 }
@@ -42,6 +44,7 @@ type State struct {
 	store     store.Store
 	kinds     *resource.Registry
 	admission Admission
+	managers  Managers
 	tables    map[*resource.Kind]*table
 	byPrefix  map[string]*table // "/core/pods/"
 
@@ -65,7 +68,7 @@ func Open(ctx context.Context, st store.Store, o Options) (*State, error) {
 		o.CacheBytes = 8 << 20
 	}
 	s := &State{
-		store: st, kinds: o.Kinds, admission: o.Admission,
+		store: st, kinds: o.Kinds, admission: o.Admission, managers: o.Managers,
 		tables:   make(map[*resource.Kind]*table),
 		byPrefix: make(map[string]*table),
 		claims:   make(map[string]types.UID),
@@ -102,6 +105,9 @@ func (s *State) Run(ctx context.Context) error {
 
 // Kinds are the kinds that the state was opened with.
 func (s *State) Kinds() *resource.Registry { return s.kinds }
+
+// Managers are what the state was opened with, or nil.
+func (s *State) Managers() Managers { return s.managers }
 
 // Revision is the newest revision that reads see.
 func (s *State) Revision() store.Revision {

@@ -19,6 +19,8 @@ type UpdateOptions struct {
 	// User and Options are for Admission: see Attributes.
 	User    *authenticationv1.UserInfo
 	Options *metav1.UpdateOptions
+	// Manager owns the fields that change; "": whom the context names (As), or nobody.
+	Manager string
 	// Subresource is "" or a name of Kind.Subresources.
 	Subresource string
 	// Preconditions may be nil.
@@ -30,7 +32,7 @@ type UpdateOptions struct {
 
 // creating are the options as they qualify a Create.
 func (o *UpdateOptions) creating() CreateOptions {
-	created := CreateOptions{DryRun: o.DryRun, User: o.User}
+	created := CreateOptions{DryRun: o.DryRun, User: o.User, Manager: o.Manager}
 	if u := o.Options; u != nil {
 		created.Options = &metav1.CreateOptions{DryRun: u.DryRun, FieldManager: u.FieldManager, FieldValidation: u.FieldValidation}
 	}
@@ -150,6 +152,7 @@ func (u *updater) changed(ctx context.Context, live Object) (Object, error) {
 		return nil, err
 	}
 	u.kinds.Scheme().Default(obj)
+	obj = u.owned(ctx, u.kind, u.o.Subresource, live, obj, u.o.Manager)
 	err = u.admit(ctx, Attributes{
 		Kind: u.kind, Subresource: u.o.Subresource, Operation: OpUpdate, Namespace: u.namespace, Name: u.name,
 		Object: obj, Old: live, DryRun: u.o.DryRun, User: u.o.User, Options: options(u.o.Options),

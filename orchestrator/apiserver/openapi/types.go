@@ -14,15 +14,15 @@ import (
 	"wherry/orchestrator/apiserver/openapi/types"
 )
 
-// TypeConverter returns what managed fields and server-side apply of the kinds are computed with. The types
+// TypeConverter returns what managed fields and server-side apply of a scheme's kinds are computed with. The types
 // are read on first use.
-func (d *Documents) TypeConverter() managedfields.TypeConverter {
+func TypeConverter(scheme *runtime.Scheme) managedfields.TypeConverter {
 	return &converter{load: sync.OnceValues(func() (managedfields.TypeConverter, error) {
 		parser, err := readTypes()
 		if err != nil {
 			return nil, fmt.Errorf("openapi: read types: %w", err)
 		}
-		return managedfields.NewSchemeTypeConverter(d.kinds.Scheme(), parser), nil
+		return managedfields.NewSchemeTypeConverter(scheme, parser), nil
 	})}
 }
 

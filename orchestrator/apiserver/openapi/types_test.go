@@ -12,11 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"sigs.k8s.io/yaml"
 
+	"wherry/orchestrator/apiserver/openapi"
 	"wherry/orchestrator/resource"
 )
 
 func TestEveryKindHasTypes(t *testing.T) {
-	tc := newDocuments(t).TypeConverter()
+	tc := openapi.TypeConverter(resource.New().Scheme())
 	for _, k := range resource.New().All() {
 		obj := k.New()
 		obj.SetName("a")
@@ -57,7 +58,7 @@ func TestApplyMergesByKey(t *testing.T) {
 	reg := resource.New()
 	scheme := reg.Scheme()
 	kind, _ := reg.For(&corev1.Service{})
-	m, err := managedfields.NewDefaultFieldManager(newDocuments(t).TypeConverter(), scheme, scheme, scheme, kind.GroupVersionKind, kind.GroupVersion(), "", nil)
+	m, err := managedfields.NewDefaultFieldManager(openapi.TypeConverter(scheme), scheme, scheme, scheme, kind.GroupVersionKind, kind.GroupVersion(), "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func TestApplyMergesByKey(t *testing.T) {
 
 // BenchmarkTypes reports what the types cost: the time to read them and the memory that they keep.
 func BenchmarkTypes(b *testing.B) {
-	d := newDocuments(b)
+	scheme := resource.New().Scheme()
 	pod := &corev1.Pod{}
 	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
 	var before, after runtime.MemStats
@@ -110,7 +111,7 @@ func BenchmarkTypes(b *testing.B) {
 	b.ResetTimer()
 	var keep []managedfields.TypeConverter
 	for b.Loop() {
-		tc := d.TypeConverter()
+		tc := openapi.TypeConverter(scheme)
 		if _, err := tc.ObjectToTyped(pod); err != nil {
 			b.Fatal(err)
 		}

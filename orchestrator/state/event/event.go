@@ -29,11 +29,17 @@ const (
 	sweep = 5 * time.Minute
 )
 
+// told is an event, and who owns it.
+type told struct {
+	*corev1.Event
+	manager string
+}
+
 // Writer writes the events of all its recorders. See New.
 type Writer struct {
 	state *state.State
 	log   *slog.Logger
-	queue chan *corev1.Event
+	queue chan told
 	seen  *correlator
 	last  int64 // the number in the newest name
 }
@@ -43,12 +49,13 @@ func New(s *state.State, log *slog.Logger) *Writer {
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Writer{state: s, log: log, queue: make(chan *corev1.Event, waiting), seen: newCorrelator()}
+	return &Writer{state: s, log: log, queue: make(chan told, waiting), seen: newCorrelator()}
 }
 
-// Recorder returns a recorder whose events say that they come from component.
-func (w *Writer) Recorder(component string) *Recorder {
-	return &Recorder{writer: w, component: component}
+// Recorder returns a recorder whose events say that they come from component, which is a part of the program
+// that manager names (state.ManagerController).
+func (w *Writer) Recorder(component, manager string) *Recorder {
+	return &Recorder{writer: w, component: component, manager: manager}
 }
 
 // Run writes events, and removes those that have not been seen for Lifetime, until ctx
@@ -61,7 +68,7 @@ func (w *Writer) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case e := <-w.queue:
-			if err := w.write(ctx, e); err != nil && ctx.Err() == nil {
+			if err := w.write(state.As(ctx, e.manager), e.Event); err != nil && ctx.Err() == nil {
 				w.log.Warn("event not written", "object", e.InvolvedObject.Name, "reason", e.Reason, "error", err)
 			}
 		case <-tick.C:
@@ -149,6 +156,7 @@ func lastSeen(e *corev1.Event) time.Time {
 type Recorder struct {
 	writer    *Writer
 	component string
+	manager   string
 }
 
 // Eventf tells about obj, which must have a name. eventtype is corev1.EventTypeNormal or
@@ -159,7 +167,7 @@ func (r *Recorder) Eventf(obj state.Object, eventtype, reason, format string, ar
 	}
 	e := r.event(obj, eventtype, reason, fmt.Sprintf(format, args...))
 	select {
-	case r.writer.queue <- e:
+	case r.writer.queue <- told{e, r.manager}:
 	default:
 		r.writer.log.Warn("event dropped: too many wait to be written", "object", obj.GetName(), "reason", reason)
 	}

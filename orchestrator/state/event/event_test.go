@@ -30,7 +30,7 @@ func bubble(t *testing.T, test func(t *testing.T, s *state.State, r *event.Recor
 		g.Go(func() error { return s.Run(ctx) })
 		w := event.New(s, nil)
 		g.Go(func() error { return w.Run(ctx) })
-		test(t, s, w.Recorder("tester"))
+		test(t, s, w.Recorder("tester", "test"))
 		cancel()
 		if err := g.Wait(); err != nil {
 			t.Error(err)
