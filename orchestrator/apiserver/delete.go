@@ -69,7 +69,7 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 
 func (c *call) deletion(o *metav1.DeleteOptions) state.DeleteOptions {
 	d := state.DeleteOptions{
-		DryRun: len(o.DryRun) > 0, User: c.user.Info(), Options: o, Grace: o.GracePeriodSeconds,
+		DryRun: len(o.DryRun) > 0, User: c.user.Info(), Options: o, Remarks: c.remarks(), Grace: o.GracePeriodSeconds,
 		Preconditions: o.Preconditions, Propagation: o.PropagationPolicy,
 	}
 	//nolint:staticcheck // old clients still send it
@@ -100,8 +100,9 @@ func (c *call) deleteCollection() error {
 		return err
 	}
 	var deleted []resource.Object
+	deletion := c.deletion(deleteOptions)
 	for _, entry := range page.Entries {
-		last, _, err := c.s.state.Delete(c.ctx(), c.kind, entry.Namespace(), entry.Name(), c.deletion(deleteOptions))
+		last, _, err := c.s.state.Delete(c.ctx(), c.kind, entry.Namespace(), entry.Name(), deletion)
 		if apierrors.IsNotFound(err) {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wherry/orchestrator/state"
@@ -69,7 +70,7 @@ func (c *call) findSubresource() (handler, bool, error) {
 		if !ok {
 			return nil, false, methodNotAllowed()
 		}
-		return handle, a.long, nil
+		return connecting(a, handle), a.long, nil
 	}
 	sub, ok := c.kind.Subresources[c.at.subresource]
 	if !ok || c.at.rest != "" {
@@ -89,7 +90,7 @@ func (c *call) findSubresource() (handler, bool, error) {
 // binding puts a pod on a node: POST pods/NAME/binding.
 func (c *call) binding() error {
 	b := &corev1.Binding{}
-	dryRun, err := c.posted(bindingKind, b)
+	options, err := c.posted(bindingKind, b)
 	if err != nil {
 		return err
 	}
@@ -97,20 +98,20 @@ func (c *call) binding() error {
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", b.Name, c.at.name))
 	}
 	b.Name = c.at.name
-	return c.bind(b, dryRun)
+	return c.bind(b, options)
 }
 
 // bindings is the older door: POST bindings, the name in the body.
 func (c *call) bindings() error {
 	b := &corev1.Binding{}
-	dryRun, err := c.posted(bindingKind, b)
+	options, err := c.posted(bindingKind, b)
 	if err != nil {
 		return err
 	}
-	return c.bind(b, dryRun)
+	return c.bind(b, options)
 }
 
-func (c *call) bind(b *corev1.Binding, dryRun bool) error {
+func (c *call) bind(b *corev1.Binding, options *metav1.CreateOptions) error {
 	switch {
 	case b.Namespace != "" && b.Namespace != c.at.namespace:
 		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
@@ -119,32 +120,12 @@ func (c *call) bind(b *corev1.Binding, dryRun bool) error {
 	case b.Target.Name == "":
 		return apierrors.NewBadRequest("target.name is required")
 	}
-	if !dryRun {
-		errs := c.s.state.Bind(c.ctx(), []state.Binding{{Namespace: c.at.namespace, Name: b.Name, UID: b.UID, Node: b.Target.Name}})
-		if errs[0] != nil {
-			return errs[0]
-		}
-	}
-	return c.success(http.StatusCreated, nil)
-}
-
-// eviction deletes a pod as its disruption budgets allow. There are no budgets yet.
-func (c *call) eviction() error {
-	e := &policyv1.Eviction{}
-	dryRun, err := c.posted(evictionKind, e)
-	if err != nil {
-		return err
-	}
-	if e.Name != "" && e.Name != c.at.name {
-		return apierrors.NewBadRequest("name in URL does not match name in Eviction object")
-	}
-	var o state.DeleteOptions
-	if e.DeleteOptions != nil {
-		o = c.deletion(e.DeleteOptions)
-	}
-	o.DryRun, o.User = o.DryRun || dryRun, c.user.Info()
-	if _, _, err := c.s.state.Delete(c.ctx(), c.kind, c.namespace(), c.at.name, o); err != nil {
-		return err
+	errs := c.s.state.Bind(c.ctx(), []state.Binding{{
+		Namespace: c.at.namespace, Name: b.Name, UID: b.UID, Node: b.Target.Name, Labels: b.Labels, Annotations: b.Annotations,
+		DryRun: len(options.DryRun) > 0, User: c.user.Info(), Options: options, Remarks: c.remarks(),
+	}})
+	if errs[0] != nil {
+		return errs[0]
 	}
 	return c.success(http.StatusCreated, nil)
 }

@@ -8,7 +8,6 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -54,23 +53,19 @@ func (v virtual) find(at target) (handler, bool, error) {
 	return v.create, false, nil
 }
 
-// posted reads what was sent to a subresource or a virtual resource into into, and says
-// whether this is a dry run.
-func (c *call) posted(gvk schema.GroupVersionKind, into runtime.Object) (dryRun bool, err error) {
-	o, err := parse(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_CreateOptions)
+// posted reads what was sent to a subresource or a virtual resource into into.
+func (c *call) posted(gvk schema.GroupVersionKind, into runtime.Object) (*metav1.CreateOptions, error) {
+	o, err := c.createOptions()
 	if err != nil {
-		return false, err
-	}
-	if err := invalid("CreateOptions", validation.ValidateCreateOptions(&o)); err != nil {
-		return false, err
+		return nil, err
 	}
 	b, err := c.body()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	warnings, err := c.s.codec.decodeOther(b, gvk, into, fieldValidation(o.FieldValidation))
 	c.warn(warnings...)
-	return len(o.DryRun) > 0, err
+	return &o, err
 }
 
 // selfSubjectReview says who the caller is (kubectl auth whoami).

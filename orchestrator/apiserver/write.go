@@ -22,8 +22,8 @@ func (c *call) create() error {
 	if err != nil {
 		return err
 	}
-	stored, err := c.s.state.Create(c.ctx(), c.kind, obj,
-		state.CreateOptions{DryRun: len(o.DryRun) > 0, User: c.user.Info(), Options: &o, Manager: c.manager(o.FieldManager)})
+	stored, err := c.s.state.Create(c.ctx(), c.kind, obj, state.CreateOptions{
+		DryRun: len(o.DryRun) > 0, User: c.user.Info(), Options: &o, Manager: c.manager(o.FieldManager), Remarks: c.remarks()})
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ type change struct {
 func (c *call) edit(o state.UpdateOptions, edit func(live resource.Object) (resource.Object, error)) (change, error) {
 	var done change
 	var err error
-	o.User, o.Subresource = c.user.Info(), c.at.subresource
+	o.User, o.Subresource, o.Remarks = c.user.Info(), c.at.subresource, c.remarks()
 	done.stored, done.created, err = c.s.state.Update(c.ctx(), c.kind, c.namespace(), c.at.name,
 		func(live state.Object) (state.Object, error) {
 			done.old = live

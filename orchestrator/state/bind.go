@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,16 +17,24 @@ import (
 	"wherry/orchestrator/store"
 )
 
-// Binding puts a pod on a node. UID may be empty.
+// Binding puts a pod on a node.
 type Binding struct {
 	Namespace, Name string
-	UID             types.UID
+	UID             types.UID // may be empty
 	Node            string
+	// Labels and Annotations are written over the pod's.
+	Labels, Annotations map[string]string
+
+	DryRun  bool
+	User    *authenticationv1.UserInfo
+	Options *metav1.CreateOptions
+	Remarks *Remarks
 }
 
 // Bind sets pods' nodes, many in one commit: spec.nodeName and the condition PodScheduled.
-// The result has one error or nil for each binding: NotFound, Conflict if it is bound or
-// being deleted or held by a scheduling gate.
+// Admission is asked about each as a pods/binding. The result has one error or nil for each
+// binding: NotFound, Conflict if it is bound or being deleted or held by a scheduling gate,
+// admission's.
 func (s *State) Bind(ctx context.Context, bindings []Binding) []error {
 	k := s.kindOf((*corev1.Pod)(nil))
 	results := make([]error, len(bindings))
@@ -32,11 +42,33 @@ func (s *State) Bind(ctx context.Context, bindings []Binding) []error {
 		fill(results, err)
 		return results
 	}
+	bindings = slices.Clone(bindings)
+	for i := range bindings {
+		results[i] = s.admitBinding(ctx, k, &bindings[i])
+	}
 	for first := 0; first < len(bindings); first += store.MaxOps {
 		end := min(first+store.MaxOps, len(bindings))
 		s.bind(ctx, k, bindings[first:end], results[first:end])
 	}
 	return results
+}
+
+// admitBinding asks admission, which may add to the binding's labels and annotations.
+func (s *State) admitBinding(ctx context.Context, k *resource.Kind, b *Binding) error {
+	if s.admission == nil {
+		return nil
+	}
+	obj := &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: b.Namespace, Name: b.Name, UID: b.UID,
+			Labels: maps.Clone(b.Labels), Annotations: maps.Clone(b.Annotations)},
+		Target: corev1.ObjectReference{Kind: "Node", Name: b.Node},
+	}
+	err := s.Ask(ctx, Attributes{
+		Kind: k, Subresource: "binding", Operation: OpCreate, Namespace: b.Namespace, Name: b.Name,
+		Object: obj, DryRun: b.DryRun, User: b.User, Options: options(b.Options), Remarks: b.Remarks,
+	})
+	b.Node, b.Labels, b.Annotations = obj.Target.Name, obj.Labels, obj.Annotations
+	return err
 }
 
 // bind commits what can be bound, again while somebody else is faster.
@@ -69,6 +101,9 @@ func (s *State) bindOps(k *resource.Kind, bindings []Binding, results []error) [
 	t := s.table(k)
 	ops := make([]store.Op, 0, len(bindings))
 	for i, b := range bindings {
+		if results[i] != nil {
+			continue
+		}
 		e, ok := s.lookup(k, b.Namespace, b.Name)
 		if !ok {
 			results[i] = apierrors.NewNotFound(k.GroupResource(), b.Name)
@@ -78,7 +113,10 @@ func (s *State) bindOps(k *resource.Kind, bindings []Binding, results []error) [
 		if results[i] = checkBinding(pod, b); results[i] != nil {
 			continue
 		}
-		assign(pod, b.Node)
+		if b.DryRun {
+			continue
+		}
+		assign(pod, b)
 		data, err := t.codec.encode(pod)
 		if err != nil {
 			results[i] = apierrors.NewInternalError(fmt.Errorf("encoding pod %s: %w", b.Name, err))
@@ -107,8 +145,10 @@ func checkBinding(pod *corev1.Pod, b Binding) error {
 }
 
 // assign writes a binding into the pod.
-func assign(pod *corev1.Pod, node string) {
-	pod.Spec.NodeName = node
+func assign(pod *corev1.Pod, b Binding) {
+	pod.Spec.NodeName = b.Node
+	pod.Labels = merged(pod.Labels, b.Labels)
+	pod.Annotations = merged(pod.Annotations, b.Annotations)
 	pod.Status.NominatedNodeName = ""
 	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: now()}
 	i := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
@@ -120,6 +160,15 @@ func assign(pod *corev1.Pod, node string) {
 		scheduled.LastTransitionTime = was.LastTransitionTime
 	}
 	pod.Status.Conditions[i] = scheduled
+}
+
+// merged is into with the entries of over.
+func merged(into, over map[string]string) map[string]string {
+	if into == nil && len(over) > 0 {
+		into = make(map[string]string, len(over))
+	}
+	maps.Copy(into, over)
+	return into
 }
 
 func fill(results []error, err error) {

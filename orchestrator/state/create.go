@@ -21,6 +21,8 @@ type CreateOptions struct {
 	Options *metav1.CreateOptions
 	// Manager owns the fields that are set; "": whom the context names (As), or nobody.
 	Manager string
+	// Remarks takes what admission has to say; nil: nobody listens.
+	Remarks *Remarks
 }
 
 // Names are generated as Kubernetes does: the prefix cut so that five random letters fit
@@ -31,8 +33,8 @@ const (
 	generateAttempts   = 8
 )
 
-// Create stores a new object: name generated, uid, defaults, admission, allocation,
-// validation. obj is not modified; the stored object is returned (with DryRun, what would
+// Create stores a new object: name generated, uid, defaults, mutating admission,
+// allocation, validation, validating admission. obj is not modified; the stored object is returned (with DryRun, what would
 // be stored). Errors: AlreadyExists, Invalid, BadRequest, admission's.
 func (s *State) Create(ctx context.Context, k *resource.Kind, obj Object, o CreateOptions) (Object, error) {
 	if obj.GetName() != "" || obj.GetGenerateName() == "" {
@@ -60,18 +62,18 @@ func (s *State) create(ctx context.Context, k *resource.Kind, draft Object, o Cr
 	}
 	s.kinds.Scheme().Default(draft)
 	draft = s.owned(ctx, k, "", nil, draft, o.Manager)
-	err := s.admit(ctx, Attributes{
+	a := Attributes{
 		Kind: k, Operation: OpCreate, Namespace: draft.GetNamespace(), Name: draft.GetName(),
-		Object: draft, DryRun: o.DryRun, User: o.User, Options: options(o.Options),
-	})
-	if err != nil {
+		Object: draft, DryRun: o.DryRun, User: o.User, Options: options(o.Options), Remarks: o.Remarks,
+	}
+	if err := s.admit(ctx, &a); err != nil {
 		return nil, err
 	}
 	if k.PrepareForCreate != nil {
 		k.PrepareForCreate(draft)
 	}
 	for lost := 0; lost < maxClaimsLost; lost++ {
-		created, v, err := s.insert(ctx, k, clone(draft), o)
+		created, v, err := s.insert(ctx, a, clone(draft))
 		if v != claimLost {
 			return created, err
 		}
@@ -96,7 +98,8 @@ func beginNew(k *resource.Kind, draft Object) error {
 }
 
 // insert allocates, validates and writes obj once.
-func (s *State) insert(ctx context.Context, k *resource.Kind, obj Object, o CreateOptions) (Object, verdict, error) {
+func (s *State) insert(ctx context.Context, a Attributes, obj Object) (Object, verdict, error) {
+	k := a.Kind
 	if err := s.allocate(k, obj, nil); err != nil {
 		return nil, failed, err
 	}
@@ -105,11 +108,17 @@ func (s *State) insert(ctx context.Context, k *resource.Kind, obj Object, o Crea
 			return nil, failed, err
 		}
 	}
+	a.Object = obj
+	commit, err := s.validate(ctx, &a)
+	defer commit.end()
+	if err != nil {
+		return nil, failed, err
+	}
 	w, err := s.encoded(ctx, k, nil, obj)
 	if err != nil {
 		return nil, failed, err
 	}
-	if o.DryRun {
+	if a.DryRun {
 		if err := s.fresh(ctx); err != nil {
 			return nil, failed, err
 		}
@@ -119,7 +128,7 @@ func (s *State) insert(ctx context.Context, k *resource.Kind, obj Object, o Crea
 		obj, err := s.shows(ctx, k, w.obj)
 		return obj, written, err
 	}
-	created, v, err := s.commit(ctx, k, w)
+	created, v, err := s.commit(ctx, k, w, commit)
 	if v == raced {
 		e, _ := s.lookup(k, obj.GetNamespace(), obj.GetName())
 		return nil, failed, alreadyExists(k, obj.GetName(), e)

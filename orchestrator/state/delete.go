@@ -24,6 +24,13 @@ type DeleteOptions struct {
 	Grace         *int64 // seconds
 	Preconditions *metav1.Preconditions
 	Propagation   *metav1.DeletionPropagation
+	// Remarks takes what admission has to say; nil: nobody listens.
+	Remarks *Remarks
+	// Admitted says that admission was asked another question already (an eviction).
+	Admitted bool
+	// Join is asked last, before every attempt, whether obj may go. It may change obj, a copy
+	// of the live object, and have others written in the same commit. nil: nothing to ask.
+	Join func(ctx context.Context, obj Object, c *Commit) error
 }
 
 // Delete deletes, or marks as being deleted when finalizers, propagation or grace hold
@@ -33,12 +40,16 @@ func (s *State) Delete(ctx context.Context, k *resource.Kind, namespace, name st
 	if err := s.fresh(ctx); err != nil {
 		return nil, false, err
 	}
-	for {
+	for lost := 0; lost < maxClaimsLost; {
 		obj, gone, v, err := s.delete(ctx, k, namespace, name, o)
-		if v != raced {
+		switch v {
+		case written, failed:
 			return obj, gone, err
+		case claimLost:
+			lost++
 		}
 	}
+	return nil, false, conflict(k, name, "what is written beside its deletion is being changed by others; please try again")
 }
 
 func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name string, o DeleteOptions) (_ Object, gone bool, _ verdict, _ error) {
@@ -53,14 +64,20 @@ func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name st
 	if err := checkDeletion(k, live, o.Preconditions); err != nil {
 		return nil, false, failed, err
 	}
-	err = s.admit(ctx, Attributes{
+	commit, err := s.mayDelete(ctx, Attributes{
 		Kind: k, Operation: OpDelete, Namespace: namespace, Name: name,
-		Old: live, DryRun: o.DryRun, User: o.User, Options: options(o.Options),
-	})
+		Old: live, DryRun: o.DryRun, User: o.User, Options: options(o.Options), Remarks: o.Remarks,
+	}, o)
+	defer commit.end()
 	if err != nil {
 		return nil, false, failed, err
 	}
 	obj := clone(e.Object())
+	if o.Join != nil {
+		if err := o.Join(ctx, obj, commit); err != nil {
+			return nil, false, failed, err
+		}
+	}
 	gone = mark(k.Stored(), obj, o)
 	w, err := s.table(k).encoded(e, obj)
 	switch {
@@ -75,8 +92,19 @@ func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name st
 	case gone:
 		w.obj, w.data = nil, nil
 	}
-	last, v, err := s.commit(ctx, k, w)
+	last, v, err := s.commit(ctx, k, w, commit)
 	return last, gone, v, err
+}
+
+// mayDelete asks admission. The Commit must be ended.
+func (s *State) mayDelete(ctx context.Context, a Attributes, o DeleteOptions) (*Commit, error) {
+	if o.Admitted {
+		return s.newCommit(), nil
+	}
+	if err := s.admit(ctx, &a); err != nil {
+		return s.newCommit(), err
+	}
+	return s.validate(ctx, &a)
 }
 
 // checkDeletion is checkPreconditions in the words of a deletion, which name the kind

@@ -45,6 +45,7 @@ type State struct {
 	kinds     *resource.Registry
 	admission Admission
 	managers  Managers
+	turns     turns
 	tables    map[*resource.Kind]*table
 	byPrefix  map[string]*table // "/core/pods/"
 

@@ -21,6 +21,8 @@ type UpdateOptions struct {
 	Options *metav1.UpdateOptions
 	// Manager owns the fields that change; "": whom the context names (As), or nobody.
 	Manager string
+	// Remarks takes what admission has to say; nil: nobody listens.
+	Remarks *Remarks
 	// Subresource is "" or a name of Kind.Subresources.
 	Subresource string
 	// Preconditions may be nil.
@@ -32,7 +34,7 @@ type UpdateOptions struct {
 
 // creating are the options as they qualify a Create.
 func (o *UpdateOptions) creating() CreateOptions {
-	created := CreateOptions{DryRun: o.DryRun, User: o.User, Manager: o.Manager}
+	created := CreateOptions{DryRun: o.DryRun, User: o.User, Manager: o.Manager, Remarks: o.Remarks}
 	if u := o.Options; u != nil {
 		created.Options = &metav1.CreateOptions{DryRun: u.DryRun, FieldManager: u.FieldManager, FieldValidation: u.FieldValidation}
 	}
@@ -117,6 +119,12 @@ func (u *updater) update(ctx context.Context, e *Entry) (Object, verdict, error)
 	if err != nil {
 		return nil, failed, err
 	}
+	a := u.attributes(obj, live)
+	commit, err := u.validate(ctx, &a)
+	defer commit.end()
+	if err != nil {
+		return nil, failed, err
+	}
 	w, err := u.encoded(ctx, u.kind, e, obj)
 	if err != nil {
 		return nil, failed, err
@@ -133,10 +141,18 @@ func (u *updater) update(ctx context.Context, e *Entry) (Object, verdict, error)
 	if gone {
 		w.obj, w.data = nil, nil
 	}
-	return u.commit(ctx, u.kind, w)
+	return u.commit(ctx, u.kind, w, commit)
 }
 
-// changed is the new object, ready to be written.
+// attributes are what admission is told of the update.
+func (u *updater) attributes(obj, live Object) Attributes {
+	return Attributes{
+		Kind: u.kind, Subresource: u.o.Subresource, Operation: OpUpdate, Namespace: u.namespace, Name: u.name,
+		Object: obj, Old: live, DryRun: u.o.DryRun, User: u.o.User, Options: options(u.o.Options), Remarks: u.o.Remarks,
+	}
+}
+
+// changed is the new object, valid, as the kind would have it written.
 func (u *updater) changed(ctx context.Context, live Object) (Object, error) {
 	if err := checkPreconditions(u.kind, live, u.o.Preconditions); err != nil {
 		return nil, err
@@ -153,11 +169,8 @@ func (u *updater) changed(ctx context.Context, live Object) (Object, error) {
 	}
 	u.kinds.Scheme().Default(obj)
 	obj = u.owned(ctx, u.kind, u.o.Subresource, live, obj, u.o.Manager)
-	err = u.admit(ctx, Attributes{
-		Kind: u.kind, Subresource: u.o.Subresource, Operation: OpUpdate, Namespace: u.namespace, Name: u.name,
-		Object: obj, Old: live, DryRun: u.o.DryRun, User: u.o.User, Options: options(u.o.Options),
-	})
-	if err != nil {
+	a := u.attributes(obj, live)
+	if err := u.admit(ctx, &a); err != nil {
 		return nil, err
 	}
 	u.prepare(obj, live)
@@ -166,10 +179,10 @@ func (u *updater) changed(ctx context.Context, live Object) (Object, error) {
 			return nil, err
 		}
 	}
-	return obj, invalid(u.kind, u.name, u.validate(obj, live))
+	return obj, invalid(u.kind, u.name, u.check(obj, live))
 }
 
-// prepare and validate ask the subresource, or the kind where it has nothing to say.
+// prepare and check ask the subresource, or the kind where it has nothing to say.
 func (u *updater) prepare(obj, live Object) {
 	switch {
 	case u.sub != nil && u.sub.PrepareForUpdate != nil:
@@ -179,7 +192,7 @@ func (u *updater) prepare(obj, live Object) {
 	}
 }
 
-func (u *updater) validate(obj, live Object) field.ErrorList {
+func (u *updater) check(obj, live Object) field.ErrorList {
 	switch {
 	case u.sub != nil && u.sub.ValidateUpdate != nil:
 		return u.sub.ValidateUpdate(obj, live)

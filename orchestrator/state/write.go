@@ -7,73 +7,24 @@ import (
 	"slices"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/store"
 )
 
-// Admission sees every write after defaulting and before validation, whoever writes.
-// It may change a.Object, or refuse with a status error (Forbidden). Bind does not ask it.
-type Admission interface {
-	Admit(ctx context.Context, a *Attributes) error
-}
-
-// Operations of Attributes.
-const (
-	OpCreate = "CREATE"
-	OpUpdate = "UPDATE"
-	OpDelete = "DELETE"
-)
-
-// Attributes describe a write.
-type Attributes struct {
-	Kind        *resource.Kind
-	Subresource string
-	Operation   string // CREATE, UPDATE, DELETE
-	Namespace   string
-	Name        string
-	Object, Old Object // Object is nil for DELETE, Old for CREATE
-	DryRun      bool
-	// User is who writes, whole; nil for the control plane itself. It is not changed.
-	User *authenticationv1.UserInfo
-	// Options are what the client asked for: *metav1.CreateOptions, *metav1.UpdateOptions (of a
-	// patch, too) or *metav1.DeleteOptions, by Operation; nil for the control plane itself.
-	Options runtime.Object
-	// Reader is the state that is written to.
-	Reader *State
-}
-
-func (s *State) admit(ctx context.Context, a Attributes) error {
-	if s.admission == nil {
-		return nil
-	}
-	a.Reader = s
-	return s.admission.Admit(ctx, &a)
-}
-
-// options are o, or nil without a type.
-func options[T any, P interface {
-	*T
-	runtime.Object
-}](o P) runtime.Object {
-	if o == nil {
-		return nil
-	}
-	return o
-}
-
 // write is what a commit does to one object and its claims.
 type write struct {
 	table *table
 	key   string
-	live  *Entry // nil: the object must not exist
-	obj   Object // nil: delete
-	data  []byte // obj, encoded
+	live  *Entry          // nil: the object must not exist
+	obj   Object          // nil: delete
+	data  []byte          // obj, encoded
+	at    *store.Revision // what live must be at; nil: as it is here
+	// beside are writes of other objects in the same commit.
+	beside []write
 }
 
 // encoded prepares to write obj over live.
@@ -89,10 +40,16 @@ func (t *table) encoded(live *Entry, obj Object) (write, error) {
 func (w *write) ops() []store.Op {
 	k := w.table.kind
 	op := store.Op{Key: w.table.prefix + w.key, Value: w.data, If: store.At(0), Lazy: k.Lazy}
-	if w.live != nil {
+	switch {
+	case w.at != nil:
+		op.If = w.at
+	case w.live != nil:
 		op.If = store.At(w.live.revision)
 	}
 	ops := []store.Op{op}
+	for i := range w.beside {
+		ops = append(ops, w.beside[i].ops()...)
+	}
 	if k.Claims == nil {
 		return ops
 	}
@@ -123,12 +80,14 @@ const (
 	failed verdict = iota
 	written
 	raced     // the object is no longer what it was taken for
-	claimLost // somebody else took a claim
+	claimLost // somebody else took a claim, or changed what was to be written beside
 )
 
-// commit writes, and returns the object as it then is, as k shows it: for a deletion, as it
-// last was. After raced and claimLost reads see what was in the way.
-func (s *State) commit(ctx context.Context, k *resource.Kind, w write) (Object, verdict, error) {
+// commit writes, with what admission wants written beside, and returns the object as it
+// then is, as k shows it: for a deletion, as it last was. After raced and claimLost reads
+// see what was in the way.
+func (s *State) commit(ctx context.Context, k *resource.Kind, w write, c *Commit) (Object, verdict, error) {
+	w.beside = c.beside
 	revision, err := s.store.Commit(ctx, w.ops()...)
 	var lost *store.ConflictError
 	if errors.As(err, &lost) {

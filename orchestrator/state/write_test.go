@@ -334,7 +334,7 @@ func TestBindManyInFewCommits(t *testing.T) {
 	}
 }
 
-// admission refuses what is called forbidden, labels the rest, and notes what it saw.
+// admission (in both phases) refuses what is called forbidden, labels the rest, and notes what it saw.
 type admission struct {
 	mu   sync.Mutex
 	seen []string
@@ -359,6 +359,20 @@ func (a *admission) Admit(_ context.Context, at *state.Attributes) error {
 	}
 	if at.Operation == state.OpDelete != (at.Object == nil) || at.Operation == state.OpCreate != (at.Old == nil) {
 		return errors.New("wrong objects")
+	}
+	return nil
+}
+
+// Validate notes what it saw of the final object, and refuses what is called invalid.
+func (a *admission) Validate(_ context.Context, at *state.Attributes) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.seen = append(a.seen, "then "+at.Operation+" "+at.Name)
+	if pod, ok := at.Object.(*corev1.Pod); ok && pod.Status.Phase != corev1.PodPending && at.Subresource == "" {
+		return errors.New("the kind's rules did not come before")
+	}
+	if at.Name == "invalid" {
+		return apierrors.NewForbidden(at.Kind.GroupResource(), at.Name, errors.New("because of the end"))
 	}
 	return nil
 }
@@ -389,10 +403,21 @@ func TestAdmissionSeesEveryWrite(t *testing.T) {
 		}
 	}
 	h.delete(created, state.DeleteOptions{User: me, Options: &metav1.DeleteOptions{}})
+	if errs := h.Bind(h.ctx, []state.Binding{{Namespace: "default", Name: "q", Node: "n"}}); errs[0] != nil {
+		t.Error(errs[0])
+	}
+	if q, _ := state.Get[*corev1.Pod](h.State, "default", "q"); q.Spec.NodeName != "n" || q.Labels["admitted"] != "yes" {
+		t.Errorf("what admission added to the binding is not on the pod: %v", q.Labels)
+	}
+	_, err = state.Create(h.ctx, h.State, pod("invalid"))
+	wantError(t, err, metav1.StatusReasonForbidden, `pods "invalid" is forbidden: because of the end`)
 	want := []string{
-		"CREATE p  me of us,them *v1.CreateOptions", "CREATE forbidden", "UPDATE p status",
-		"UPDATE p  me of us,them *v1.UpdateOptions", "CREATE q  me of us,them *v1.CreateOptions",
-		"DELETE p  me of us,them *v1.DeleteOptions",
+		"CREATE p  me of us,them *v1.CreateOptions", "then CREATE p", "CREATE forbidden",
+		"UPDATE p status", "then UPDATE p",
+		"UPDATE p  me of us,them *v1.UpdateOptions", "then UPDATE p",
+		"CREATE q  me of us,them *v1.CreateOptions", "then CREATE q",
+		"DELETE p  me of us,them *v1.DeleteOptions", "then DELETE p",
+		"CREATE q binding", "then CREATE q", "CREATE invalid", "then CREATE invalid",
 	}
 	if d := cmp.Diff(want, a.seen); d != "" {
 		t.Error(d)

@@ -1,9 +1,11 @@
-// Package admission completes and refuses writes before they are validated: one file per
-// rule, each a state.Admission.
+// Package admission completes writes before they are validated, and refuses them before or
+// after: one file per rule.
 package admission
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,19 +13,45 @@ import (
 	"wherry/orchestrator/state"
 )
 
-// What a write does, as state words it.
-const (
-	opCreate = "CREATE"
-	opUpdate = "UPDATE"
-	opDelete = "DELETE"
+// Mutating is a rule of the first phase, Validating of the second; state.Admission says
+// what each may do. A rule may be both.
+type (
+	Mutating interface {
+		Admit(ctx context.Context, a *state.Attributes) error
+	}
+	Validating interface {
+		Validate(ctx context.Context, a *state.Attributes) error
+	}
 )
 
 // Chain asks rules in order; the first refusal counts.
-type Chain []state.Admission
+type Chain struct {
+	mutating   []Mutating
+	validating []Validating
+}
+
+// New makes a chain of rules, each a Mutating, a Validating or both.
+func New(rules ...any) *Chain {
+	c := &Chain{}
+	for _, rule := range rules {
+		m, mutates := rule.(Mutating)
+		v, validates := rule.(Validating)
+		if mutates {
+			c.mutating = append(c.mutating, m)
+		}
+		if validates {
+			c.validating = append(c.validating, v)
+		}
+		if !mutates && !validates {
+			panic(fmt.Sprintf("admission: %T is no rule", rule))
+		}
+	}
+	return c
+}
 
 // Admit implements state.Admission.
-func (c Chain) Admit(ctx context.Context, a *state.Attributes) error {
-	for _, rule := range c {
+func (c *Chain) Admit(ctx context.Context, a *state.Attributes) error {
+	for _, rule := range c.mutating {
 		if err := rule.Admit(ctx, a); err != nil {
 			return err
 		}
@@ -31,9 +59,19 @@ func (c Chain) Admit(ctx context.Context, a *state.Attributes) error {
 	return nil
 }
 
+// Validate implements state.Admission.
+func (c *Chain) Validate(ctx context.Context, a *state.Attributes) error {
+	for _, rule := range c.validating {
+		if err := rule.Validate(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Default are the rules that a cluster has, in Kubernetes' order.
-func Default() Chain {
-	return Chain{NamespaceLifecycle{}, ServiceAccount{}, Priority{}, DefaultTolerations{}}
+func Default() *Chain {
+	return New(NamespaceLifecycle{}, ServiceAccount{}, Priority{}, DefaultTolerations{})
 }
 
 // podOf is the pod that is written through its main door, or nil.
@@ -49,7 +87,7 @@ func podOf(a *state.Attributes) *corev1.Pod {
 func forbidden(a *state.Attributes, why error) *apierrors.StatusError {
 	name := a.Name
 	if name == "" && a.Object != nil {
-		name = a.Object.GetName()
+		name = cmp.Or(a.Object.GetName(), a.Object.GetGenerateName(), "Unknown")
 	}
 	return apierrors.NewForbidden(a.Kind.GroupResource(), name, why)
 }

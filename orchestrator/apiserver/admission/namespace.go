@@ -23,9 +23,9 @@ var immortal = map[string]bool{
 // Admit implements state.Admission.
 func (NamespaceLifecycle) Admit(_ context.Context, a *state.Attributes) error {
 	switch {
-	case a.Operation == opDelete && a.Kind.Group == "" && a.Kind.Kind == "Namespace" && immortal[a.Name]:
+	case a.Operation == state.OpDelete && a.Kind.Group == "" && a.Kind.Kind == "Namespace" && immortal[a.Name]:
 		return forbidden(a, errors.New("this namespace may not be deleted"))
-	case a.Operation != opCreate || !a.Kind.Namespaced:
+	case a.Operation != state.OpCreate || !a.Kind.Namespaced:
 		return nil
 	}
 	namespace, found := state.Get[*corev1.Namespace](a.Reader, "", a.Namespace)

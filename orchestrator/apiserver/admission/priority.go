@@ -23,10 +23,10 @@ func (Priority) Admit(_ context.Context, a *state.Attributes) error {
 	switch {
 	case pod == nil:
 		return nil
-	case a.Operation == opUpdate:
+	case a.Operation == state.OpUpdate:
 		keepPriority(&pod.Spec, &a.Old.(*corev1.Pod).Spec)
 		return nil
-	case a.Operation != opCreate:
+	case a.Operation != state.OpCreate:
 		return nil
 	}
 	priority, known := builtinPriorities[pod.Spec.PriorityClassName]

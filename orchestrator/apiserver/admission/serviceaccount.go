@@ -18,7 +18,7 @@ type ServiceAccount struct{}
 // Admit implements state.Admission.
 func (ServiceAccount) Admit(_ context.Context, a *state.Attributes) error {
 	pod := podOf(a)
-	if pod == nil || a.Operation != opCreate {
+	if pod == nil || a.Operation != state.OpCreate {
 		return nil
 	}
 	if pod.Spec.ServiceAccountName == "" {

@@ -18,7 +18,7 @@ type DefaultTolerations struct{}
 // Admit implements state.Admission.
 func (DefaultTolerations) Admit(_ context.Context, a *state.Attributes) error {
 	pod := podOf(a)
-	if pod == nil || a.Operation == opDelete {
+	if pod == nil || a.Operation == state.OpDelete {
 		return nil
 	}
 	for _, taint := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
