@@ -27,6 +27,7 @@ type serverFlags struct {
 	hosts       []string
 	serviceCIDR string
 	podCIDR     string
+	auth        authFlags
 }
 
 func (f *serverFlags) add(flags *pflag.FlagSet, listen string) {
@@ -35,6 +36,7 @@ func (f *serverFlags) add(flags *pflag.FlagSet, listen string) {
 	flags.StringSliceVar(&f.hosts, "host", nil, "further names and addresses that the server is reached by")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "addresses of Services")
 	flags.StringVar(&f.podCIDR, "pod-cidr", "10.42.0.0/16", "addresses of pods; each node gets a block of it")
+	f.auth.add(flags)
 }
 
 func newServer() *cobra.Command {
@@ -69,13 +71,16 @@ type server struct {
 
 func (f *serverFlags) open(ctx context.Context, log *slog.Logger) (*server, error) {
 	started := time.Now()
-	c := orchestrator.Config{DataDir: f.DataDir, Hosts: f.hosts, Version: version.Wherry, Logger: log}
+	c := orchestrator.Config{DataDir: f.DataDir, Hosts: f.hosts, Issuers: f.auth.issuers, Version: version.Wherry, Logger: log}
 	var err error
 	if c.ServiceCIDR, err = netip.ParsePrefix(f.serviceCIDR); err != nil {
 		return nil, fmt.Errorf("--service-cidr: %w", err)
 	}
 	if c.PodCIDR, err = netip.ParsePrefix(f.podCIDR); err != nil {
 		return nil, fmt.Errorf("--pod-cidr: %w", err)
+	}
+	if c.OIDC, err = f.auth.config(); err != nil {
+		return nil, err
 	}
 	if c.Listener, c.PacketConn, err = listen(f.listen); err != nil {
 		return nil, err

@@ -112,6 +112,7 @@ func (s *Server) routes() (http.Handler, error) {
 	mux.HandleFunc("GET /version", s.version)
 	mux.HandleFunc("GET /version/{$}", s.version)
 	mux.Handle("GET /metrics", s.metrics.handler())
+	s.openID(mux)
 	if s.cfg.Registry != nil {
 		mux.Handle("/v2/", s.cfg.Registry)
 	}

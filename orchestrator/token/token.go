@@ -23,6 +23,8 @@ type Config struct {
 	Issuers []string
 	// Audiences are the API's own: of tokens for which no other is asked. Usually the issuers.
 	Audiences []string
+	// KeysURL is where others find the keys (RFC 7517).
+	KeysURL string
 	// Keys returns the keys, newest first; at least one.
 	Keys func() []crypto.Signer
 }

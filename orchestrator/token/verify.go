@@ -34,10 +34,10 @@ type Identity struct {
 
 // Verify checks a token for one of the audiences; none means the API's. Errors: ErrNotOurs, else why it is not good.
 func (t *Tokens) Verify(token string, audiences []string) (*Identity, error) {
-	if len(token) > maxToken || !t.mine(issuer(token)) {
+	if len(token) > maxToken {
 		return nil, ErrNotOurs
 	}
-	c, err := t.signed(token)
+	c, err := t.read(token)
 	if err != nil {
 		return nil, err
 	}
@@ -77,11 +77,23 @@ func (t *Tokens) mine(issuer string) bool {
 	return issuer != "" && (issuer == legacyIssuer || slices.Contains(t.Issuers, issuer))
 }
 
-// signed returns what the token says, if this cluster has signed it. The result is shared.
-func (t *Tokens) signed(token string) (*claims, error) {
+// read returns what the token says, if this cluster has signed it. The result is shared.
+func (t *Tokens) read(token string) (*claims, error) {
 	if c := t.verified.get(token); c != nil {
 		return c, nil
 	}
+	if !t.mine(issuer(token)) {
+		return nil, ErrNotOurs
+	}
+	c, err := t.signed(token)
+	if err == nil {
+		t.verified.put(token, c)
+	}
+	return c, err
+}
+
+// signed checks the signature.
+func (t *Tokens) signed(token string) (*claims, error) {
 	parsed, err := jwt.ParseSigned(token, algorithms)
 	if err != nil {
 		return nil, fmt.Errorf("the token is malformed: %w", err)
@@ -96,7 +108,6 @@ func (t *Tokens) signed(token string) (*claims, error) {
 			if !t.mine(c.Issuer) {
 				break // it was read otherwise before the signature was checked
 			}
-			t.verified.put(token, c)
 			return c, nil
 		}
 	}
