@@ -79,6 +79,9 @@ var walls = map[string][]wall{
 	"wherry/orchestrator/ociregistry": {
 		{deep: true, not: slices.Concat(kubernetes, ours), why: "the registry is a registry for anybody"},
 	},
+	"wherry/orchestrator/snapshot": {
+		{deep: true, not: slices.Concat(kubernetes, ours), why: "a snapshot is files; the command checks one without a store"},
+	},
 	"wherry/orchestrator/pki": {
 		{deep: true, not: ours, but: []string{"wherry/proto"}, why: "the authority keeps files and knows no other part"},
 		{deep: true, not: machinery, but: types, why: "the authority knows the Secret of a token, not how it is stored"},
@@ -99,10 +102,6 @@ var walls = map[string][]wall{
 			why: "controllers know state and nobody above it"},
 		{deep: true, not: []string{"wherry/proto", "wherry/orchestrator/apiserver"}, why: "controllers know neither nodes' sessions nor HTTP"},
 		{not: machinery, why: "how objects are encoded is not a controller's business"},
-	},
-	"wherry/orchestrator/token": {
-		{not: ours, but: []string{"wherry/orchestrator/state", "wherry/orchestrator/resource"}, why: "tokens know state and nobody above it"},
-		{not: machinery, why: "state encodes"},
 	},
 	"wherry/orchestrator/scheduler": {
 		{not: ours, but: []string{"wherry/orchestrator/scheduler", "wherry/orchestrator/state", "wherry/orchestrator/resource", "wherry/orchestrator/store"},

@@ -16,13 +16,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	"wherry/orchestrator/apiserver"
 	"wherry/orchestrator/apiserver/admission"
-	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/controller"
 	"wherry/orchestrator/controller/deployment"
 	"wherry/orchestrator/controller/endpointslice"
@@ -36,11 +36,11 @@ import (
 	"wherry/orchestrator/pki"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/scheduler"
+	"wherry/orchestrator/snapshot"
 	"wherry/orchestrator/state"
 	"wherry/orchestrator/state/event"
 	"wherry/orchestrator/store"
 	"wherry/orchestrator/store/boltstore"
-	"wherry/orchestrator/token"
 	"wherry/proto/link"
 	"wherry/proto/nodelink"
 )
@@ -57,13 +57,12 @@ type Config struct {
 	// Blocks of the cluster's addresses; zero means 10.43.0.0/16 and 10.42.0.0/16. Each node
 	// gets a block of PodCIDR.
 	ServiceCIDR, PodCIDR netip.Prefix
-	// Issuers are URLs that service-account tokens name: the first is written, all are accepted. None means
-	// https://kubernetes.default.svc.cluster.local.
-	Issuers []string
-	// OIDC says whose OpenID Connect tokens are believed; nil: nobody's.
-	OIDC    *auth.OIDCConfig
-	Version string // of this program, for logs
-	Logger  *slog.Logger
+	// SnapshotEvery is how often a snapshot is made in DataDir/snapshots, where SnapshotKeep of them
+	// are kept; 0: never, and 1.
+	SnapshotEvery time.Duration
+	SnapshotKeep  int
+	Version       string // of this program, for logs and snapshots
+	Logger        *slog.Logger
 }
 
 func (c *Config) fill() error {
@@ -78,9 +77,6 @@ func (c *Config) fill() error {
 	}
 	if !c.PodCIDR.IsValid() {
 		c.PodCIDR = netip.MustParsePrefix("10.42.0.0/16")
-	}
-	if len(c.Issuers) == 0 {
-		c.Issuers = []string{"https://kubernetes.default.svc.cluster.local"}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -101,16 +97,16 @@ func (c *Config) dnsIP() netip.Addr {
 
 // Orchestrator is a control plane. See New.
 type Orchestrator struct {
-	config   Config
-	log      *slog.Logger
-	store    store.Store
-	state    *state.State
-	pki      *pki.PKI
-	tokens   *token.Tokens
-	registry *ociregistry.Registry
-	events   *event.Writer
-	downlink *downlink.Downlink
-	api      *apiserver.Server
+	config    Config
+	log       *slog.Logger
+	store     store.Store
+	state     *state.State
+	pki       *pki.PKI
+	registry  *ociregistry.Registry
+	snapshots *snapshot.Folder
+	events    *event.Writer
+	downlink  *downlink.Downlink
+	api       *apiserver.Server
 }
 
 // New opens the data directory and puts the parts together. Nothing runs before Run. Errors name
@@ -132,7 +128,7 @@ func (o *Orchestrator) open(ctx context.Context) error {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
-	st, err := boltstore.Open(filepath.Join(c.DataDir, "state.db"), boltstore.Options{Logger: o.log})
+	st, err := boltstore.Open(statePath(c.DataDir), boltstore.Options{Logger: o.log})
 	if err != nil {
 		return fmt.Errorf("opening the state: %w", err)
 	}
@@ -143,6 +139,7 @@ func (o *Orchestrator) open(ctx context.Context) error {
 	if o.registry, err = ociregistry.New(filepath.Join(c.DataDir, "registry"), ociregistry.Options{Logger: o.log}); err != nil {
 		return fmt.Errorf("opening the registry: %w", err)
 	}
+	o.openSnapshots(st)
 	kinds := resource.NewWith(resource.Options{ServiceCIDR: c.ServiceCIDR, PodCIDR: c.PodCIDR})
 	managers, err := apiserver.NewManagers(kinds)
 	if err != nil {
@@ -157,43 +154,13 @@ func (o *Orchestrator) open(ctx context.Context) error {
 // assemble makes the parts that stand on state.
 func (o *Orchestrator) assemble() error {
 	o.events = event.New(o.state, o.log)
-	o.tokens = token.New(token.Config{
-		State: o.state, Issuers: o.config.Issuers, Audiences: o.config.Issuers, KeysURL: o.keysURL(), Keys: o.pki.TokenKeys().Signers,
-	})
 	o.downlink = downlink.New(downlink.Config{
 		State: o.state, PKI: o.pki, Registry: o.registry, Logger: o.log, Version: o.config.Version,
 		PodCIDR: o.config.PodCIDR.String(), ServiceCIDR: o.config.ServiceCIDR.String(), DNSAddress: o.config.dnsIP().String(),
 	})
-	bearer, err := o.bearer()
-	if err != nil {
-		return err
-	}
-	o.api, err = apiserver.New(apiserver.Config{
-		State: o.state, Nodes: o.downlink, Registry: o.registry, Logger: o.log, Tokens: o.tokens, Bearer: bearer,
-	})
+	var err error
+	o.api, err = apiserver.New(apiserver.Config{State: o.state, Nodes: o.downlink, Registry: o.registry, Snapshots: o.snapshots.Handler(), Logger: o.log})
 	return err
-}
-
-// bearer are the kinds of bearer tokens that are believed.
-func (o *Orchestrator) bearer() (auth.Bearer, error) {
-	audiences := o.tokens.Audiences
-	all := auth.Bearer{auth.ServiceAccounts{Tokens: o.tokens}, auth.Bootstrap{State: o.state, Audiences: audiences, Check: pki.CheckToken}}
-	if o.config.OIDC == nil {
-		return all, nil
-	}
-	c := *o.config.OIDC
-	c.Audiences = audiences
-	oidc, err := auth.NewOIDC(c)
-	return append(all, oidc), err
-}
-
-// keysURL is where this server shows the keys of service-account tokens.
-func (o *Orchestrator) keysURL() string {
-	host := "kubernetes.default.svc.cluster.local"
-	if ip, ok := o.advertised(); ok {
-		host = net.JoinHostPort(ip.String(), strconv.Itoa(o.port()))
-	}
-	return "https://" + host + "/openid/v1/jwks"
 }
 
 // hosts is what the server's certificate is good for beside its usual names.
@@ -271,6 +238,7 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return o.api.Run(ctx, o.config.Listener, o.pki.ServerTLS()) })
 	group.Go(func() error { return o.downlink.Run(state.As(ctx, state.ManagerKubelet), nodes) })
 	group.Go(func() error { return o.events.Run(ctx) })
+	group.Go(func() error { return o.snapshots.Run(ctx) })
 	group.Go(func() error {
 		return controller.Run(state.As(ctx, state.ManagerController), o.state, o.log, o.controllers()...)
 	})

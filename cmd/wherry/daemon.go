@@ -7,22 +7,24 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/spf13/cobra"
-
-	"wherry/cmd/internal/sandbox"
 )
 
 // daemon is a verb that wherryd carries out, with all its arguments.
-func daemon(verb, short string) *cobra.Command {
+func daemon(verb, short string) *cobra.Command { return delegate(verb, short, verb) }
+
+// delegate is a command that wherryd knows under the given words.
+func delegate(use, short string, words ...string) *cobra.Command {
 	return &cobra.Command{
-		Use: verb, Short: short, DisableFlagParsing: true,
+		Use: use, Short: short, DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			path, err := sibling("wherryd")
 			if err != nil {
 				return err
 			}
-			return become(path, append([]string{"wherryd", verb}, args...))
+			return become(path, slices.Concat([]string{"wherryd"}, words, args))
 		},
 	}
 }
@@ -59,10 +61,6 @@ func report(err error) int {
 	var code exitCode
 	if errors.As(err, &code) {
 		return int(code)
-	}
-	var guest sandbox.ExitCode
-	if errors.As(err, &guest) {
-		return int(guest)
 	}
 	fmt.Fprintln(os.Stderr, "error:", err)
 	return 1

@@ -9,8 +9,6 @@ import (
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
-
-	"wherry/cmd/internal/sandbox"
 )
 
 // newRoot is kubectl's whole command, under our name, with our verbs beside its own.
@@ -36,9 +34,9 @@ func newRoot() *cobra.Command {
 		daemon("agent", "Start a node agent that joins a control plane"),
 		newToken(factory, streams),
 		newPush(factory, streams),
+		newSnapshot(factory, streams),
 		newKubeconfig(streams),
 		newVersion(factory, streams),
-		sandbox.New(sandbox.Streams{In: streams.In, Out: streams.Out, Err: streams.ErrOut}),
 	)
 	return root
 }

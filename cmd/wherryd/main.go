@@ -1,4 +1,4 @@
-// Wherryd is the long-running half of the command: `up`, `server` and `agent`. It is the
+// Wherryd is the long-running half of the command: `up`, `server` and `agent`, and `snapshot restore`. It is the
 // only program in which control plane and agent meet.
 package main
 
@@ -14,6 +14,6 @@ import (
 
 func main() {
 	root := &cobra.Command{Use: "wherryd", Short: "Wherry's control plane and node agent", Version: version.Wherry}
-	root.AddCommand(newUp(), newServer(), agent.New())
+	root.AddCommand(newUp(), newServer(), agent.New(), newSnapshot())
 	os.Exit(daemon.Main(root))
 }

@@ -23,11 +23,12 @@ import (
 // serverFlags are those of a control plane.
 type serverFlags struct {
 	daemon.Flags
-	listen      string
-	hosts       []string
-	serviceCIDR string
-	podCIDR     string
-	auth        authFlags
+	listen        string
+	hosts         []string
+	serviceCIDR   string
+	podCIDR       string
+	snapshotEvery time.Duration
+	snapshotKeep  int
 }
 
 func (f *serverFlags) add(flags *pflag.FlagSet, listen string) {
@@ -36,7 +37,8 @@ func (f *serverFlags) add(flags *pflag.FlagSet, listen string) {
 	flags.StringSliceVar(&f.hosts, "host", nil, "further names and addresses that the server is reached by")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "addresses of Services")
 	flags.StringVar(&f.podCIDR, "pod-cidr", "10.42.0.0/16", "addresses of pods; each node gets a block of it")
-	f.auth.add(flags)
+	flags.DurationVar(&f.snapshotEvery, "snapshot-every", 12*time.Hour, "how often a snapshot is made in DIR/snapshots; 0: never")
+	flags.IntVar(&f.snapshotKeep, "snapshot-keep", 5, "how many snapshots are kept there")
 }
 
 func newServer() *cobra.Command {
@@ -71,16 +73,16 @@ type server struct {
 
 func (f *serverFlags) open(ctx context.Context, log *slog.Logger) (*server, error) {
 	started := time.Now()
-	c := orchestrator.Config{DataDir: f.DataDir, Hosts: f.hosts, Issuers: f.auth.issuers, Version: version.Wherry, Logger: log}
+	c := orchestrator.Config{
+		DataDir: f.DataDir, Hosts: f.hosts, Version: version.Wherry, Logger: log,
+		SnapshotEvery: f.snapshotEvery, SnapshotKeep: f.snapshotKeep,
+	}
 	var err error
 	if c.ServiceCIDR, err = netip.ParsePrefix(f.serviceCIDR); err != nil {
 		return nil, fmt.Errorf("--service-cidr: %w", err)
 	}
 	if c.PodCIDR, err = netip.ParsePrefix(f.podCIDR); err != nil {
 		return nil, fmt.Errorf("--pod-cidr: %w", err)
-	}
-	if c.OIDC, err = f.auth.config(); err != nil {
-		return nil, err
 	}
 	if c.Listener, c.PacketConn, err = listen(f.listen); err != nil {
 		return nil, err

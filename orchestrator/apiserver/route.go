@@ -43,7 +43,7 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, at target
 		c.r = r.WithContext(ctx)
 	}
 	if err == nil {
-		c.out, err = c.negotiate()
+		c.out, err = media.Negotiate(r, true)
 		if long && at.verb != "watch" {
 			err = nil // streams speak their own language
 		}
@@ -54,14 +54,6 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, at target
 	if err != nil {
 		s.fail(w, r, err)
 	}
-}
-
-// negotiate chooses the form of the answer. Custom objects have no protobuf; their metadata has.
-func (c *call) negotiate() (media.Type, error) {
-	if c.kind != nil && c.kind.Custom != nil {
-		return media.NegotiateText(c.r)
-	}
-	return media.Negotiate(c.r, true)
 }
 
 // find chooses what answers the call, and says whether it may run for long.
@@ -120,9 +112,12 @@ func (s *Server) routes() (http.Handler, error) {
 	mux.HandleFunc("GET /version", s.version)
 	mux.HandleFunc("GET /version/{$}", s.version)
 	mux.Handle("GET /metrics", s.metrics.handler())
-	s.openID(mux)
 	if s.cfg.Registry != nil {
 		mux.Handle("/v2/", s.cfg.Registry)
+	}
+	if s.cfg.Snapshots != nil {
+		mux.Handle("/snapshots", s.cfg.Snapshots)
+		mux.Handle("/snapshots/", s.cfg.Snapshots)
 	}
 	return mux, s.documents(mux)
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // Options configure New. The zero value is good.
@@ -125,4 +127,14 @@ func (g *Registry) removeOrphans() error {
 		}
 		return os.Remove(path)
 	})
+}
+
+// Snapshot copies the index, as it is now, into a new file. The blobs that it names are in the
+// registry's folder.
+func (g *Registry) Snapshot(path string) error {
+	err := g.index.View(func(tx *bbolt.Tx) error { return tx.CopyFile(path, 0o600) })
+	if err != nil {
+		return fmt.Errorf("snapshot of registry: %w", err)
+	}
+	return nil
 }

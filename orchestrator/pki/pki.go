@@ -50,8 +50,6 @@ type PKI struct {
 	ca      *x509.Certificate
 	key     crypto.Signer
 	reset   [32]byte
-	tokens  *TokenKeys
-	sealer  *Sealer
 
 	mu     sync.Mutex
 	server *tls.Certificate
@@ -77,10 +75,7 @@ func Open(dir string, o Options) (*PKI, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.loadReset(dir); err != nil {
-		return nil, err
-	}
-	return p, p.loadKeys(dir)
+	return p, p.loadReset(dir)
 }
 
 func (p *PKI) load(dir string) error {

@@ -40,22 +40,16 @@ type codec struct {
 	gvk schema.GroupVersionKind
 	new func() Object
 	typ reflect.Type // what new points at
-	// decoded completes what was read; nil: it is complete.
-	decoded func(Object)
-	// mixed leaves objects the apiVersion that they have.
-	mixed bool
 }
 
 func newCodec(k *resource.Kind) codec {
-	return codec{gvk: k.GroupVersionKind, new: k.New, typ: reflect.TypeOf(k.New()).Elem(), decoded: k.Decoded, mixed: k.Custom != nil && k.Custom.Mixed}
+	return codec{gvk: k.GroupVersionKind, new: k.New, typ: reflect.TypeOf(k.New()).Elem()}
 }
 
 // encode sets apiVersion and kind of obj, clears its resourceVersion, and returns what to
 // store.
 func (c codec) encode(obj Object) ([]byte, error) {
-	if !c.mixed {
-		obj.GetObjectKind().SetGroupVersionKind(c.gvk)
-	}
+	obj.GetObjectKind().SetGroupVersionKind(c.gvk)
 	obj.SetResourceVersion("")
 	m, ok := obj.(message)
 	if !ok {
@@ -92,12 +86,7 @@ func (c codec) decode(data []byte) (Object, error) {
 	} else if err := json.Unmarshal(data, obj); err != nil {
 		return nil, err
 	}
-	if !c.mixed {
-		obj.GetObjectKind().SetGroupVersionKind(c.gvk)
-	}
-	if c.decoded != nil {
-		c.decoded(obj)
-	}
+	obj.GetObjectKind().SetGroupVersionKind(c.gvk)
 	return obj, nil
 }
 

@@ -24,8 +24,7 @@ func (s *State) show(ctx context.Context, k *resource.Kind, entries ...*Entry) (
 	if err != nil {
 		return nil, conversion(k, err)
 	}
-	t := newTable(k, &encodings{})
-	t.prefix = s.table(k).prefix
+	t := &table{kind: k, prefix: s.table(k).prefix, codec: newCodec(k), cache: &encodings{}}
 	shown := make([]*Entry, len(entries))
 	for i, e := range entries {
 		if shown[i], err = t.shown(e, objs[i]); err != nil {
@@ -38,7 +37,7 @@ func (s *State) show(ctx context.Context, k *resource.Kind, entries ...*Entry) (
 // shown is e with another object.
 func (t *table) shown(e *Entry, obj Object) (*Entry, error) {
 	obj = clone(obj) // it may share memory with e's
-	data, err := t.as.Load().codec.encode(obj)
+	data, err := t.codec.encode(obj)
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +61,7 @@ func (s *State) shows(ctx context.Context, k *resource.Kind, obj Object) (Object
 
 // encoded prepares to write obj, which is of k, over live.
 func (s *State) encoded(ctx context.Context, k *resource.Kind, live *Entry, obj Object) (write, error) {
-	t, err := s.writable(k)
-	if err != nil {
-		return write{}, err
-	}
+	t := s.table(k)
 	if k.View == nil {
 		return t.encoded(live, obj)
 	}
@@ -74,7 +70,7 @@ func (s *State) encoded(ctx context.Context, k *resource.Kind, live *Entry, obj 
 		return write{}, conversion(k, err)
 	}
 	obj = clone(stored[0])
-	s.kinds.Default(k.Stored(), obj)
+	s.kinds.Scheme().Default(obj)
 	return t.encoded(live, obj)
 }
 

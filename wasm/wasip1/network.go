@@ -26,8 +26,7 @@ type Address struct {
 	Addr    netip.AddrPort
 }
 
-// Mount is a directory (or single file) of the host that the guest sees at Guest: an absolute path, or one that is
-// relative to a working directory that it does not know.
+// Mount is a directory (or single file) of the host that the guest sees at Guest.
 type Mount struct {
 	Host, Guest string
 	ReadOnly    bool

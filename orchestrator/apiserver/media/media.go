@@ -58,15 +58,6 @@ func (t Type) ContentType() string { return t.Format.String() }
 // Negotiate chooses by the Accept header. Transformations count only where transform is
 // true. Errors: a 406 Status.
 func Negotiate(r *http.Request, transform bool) (Type, error) {
-	return negotiate(r, transform, func(Type) bool { return true }, names[:])
-}
-
-// NegotiateText is Negotiate for objects that have no protobuf: only what is made of them may go out as protobuf.
-func NegotiateText(r *http.Request) (Type, error) {
-	return negotiate(r, true, func(t Type) bool { return t.As != Object || t.Format != Protobuf }, names[:Protobuf])
-}
-
-func negotiate(r *http.Request, transform bool, may func(Type) bool, offered []string) (Type, error) {
 	header := r.Header.Get("Accept")
 	if header == "" {
 		return Type{Pretty: pretty(r)}, nil
@@ -74,12 +65,12 @@ func negotiate(r *http.Request, transform bool, may func(Type) bool, offered []s
 	for _, clause := range goautoneg.ParseAccept(header) {
 		for format := JSON; format <= Protobuf; format++ {
 			t := Type{Format: format, Pretty: pretty(r)}
-			if accepts(clause, format) && t.parameters(clause.Params, transform) && may(t) {
+			if accepts(clause, format) && t.parameters(clause.Params, transform) {
 				return t, nil
 			}
 		}
 	}
-	return Type{}, NotAcceptable("only the following media types are accepted: " + strings.Join(offered, ", "))
+	return Type{}, NotAcceptable("only the following media types are accepted: " + strings.Join(names[:], ", "))
 }
 
 func accepts(clause goautoneg.Accept, f Format) bool {

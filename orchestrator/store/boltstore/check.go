@@ -130,7 +130,7 @@ func repair(path string, o Options, cause error) (*file, error) {
 }
 
 func beyondRepair(cause error) error {
-	return fmt.Errorf("%w; restore a snapshot, or move the file away to begin with an empty store", cause)
+	return fmt.Errorf("%w; restore a snapshot with `wherry snapshot restore`, or move the file away to begin with an empty store", cause)
 }
 
 // revert writes a copy of the file without the newest description and checks it in full.

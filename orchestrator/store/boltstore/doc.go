@@ -36,8 +36,8 @@
 //
 // A new file gets its name only when it is complete. Of a file that cannot be read, the
 // state before its last transaction is tried, which bbolt keeps whole: on a copy, and
-// the damaged file is kept beside it. There are no automatic checkpoints yet to fall
-// back on further.
+// the damaged file is kept beside it. Further back lie only snapshots, which somebody has to
+// restore.
 //
 // # Counters
 //
