@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -301,6 +302,7 @@ func (a *Agent) serve(n network) func(context.Context, *nodelink.Open) (uplink.S
 		Pod:        func(uid string) (*corev1.Pod, *corev1.PodStatus) { return a.workers.Pod(uid) },
 		LogPath:    func(id runtime.ID) string { return a.workers.Log(id) },
 		Ended:      func(ctx context.Context, id runtime.ID) { a.workers.Await(ctx, id) },
+		Execer:     a.execer,
 		DialPod:    n.dialPod,
 		DialTunnel: a.net.DialFrom,
 		Log:        a.log,
@@ -309,4 +311,22 @@ func (a *Agent) serve(n network) func(context.Context, *nodelink.Open) (uplink.S
 		serve, err := s.Open(ctx, o)
 		return uplink.Serve(serve), err
 	}
+}
+
+// execer finds the driver that runs a container.
+func (a *Agent) execer(ctx context.Context, id runtime.ID) (runtime.Execer, error) {
+	for _, d := range a.runtimes {
+		all, err := d.Observe(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("ask the %s runtime: %w", d.Name(), err)
+		}
+		if !slices.ContainsFunc(all, func(s runtime.Status) bool { return s.ID == id && s.State == runtime.Running }) {
+			continue
+		}
+		if execer, ok := d.(runtime.Execer); ok {
+			return execer, nil
+		}
+		return nil, fmt.Errorf("the %s runtime takes no exec and attach yet: a module has no shell and no second process", d.Name())
+	}
+	return nil, fmt.Errorf("container %q does not run", id.Container)
 }

@@ -7,6 +7,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 )
 
@@ -114,6 +115,30 @@ type Port struct {
 	Name     string
 	Protocol string // "TCP" or "UDP"
 	Port     uint16
+}
+
+// Console is what an exec or attach is connected to.
+type Console struct {
+	// Stdin ends when the user has no more to say; nil: none. The driver may close it, which ends a Read that waits.
+	Stdin          io.ReadCloser
+	Stdout, Stderr io.Writer // nil: not wanted. With TTY all output goes to Stdout
+	TTY            bool
+	// Resize is the terminal's size whenever it changes; nil without TTY. It is never closed.
+	Resize <-chan Size
+}
+
+// Size is a terminal's, in characters.
+type Size struct{ Columns, Rows uint16 }
+
+// Execer is what a Runtime may be beside: containers that take further processes, and let users join theirs.
+// Both methods return when everything that was written has been taken, and nothing uses the console any more; when ctx ends the process of an exec is ended. Errors: ErrNotFound if the container does not run;
+// others are shown to the user.
+type Execer interface {
+	// Exec runs a command in a running container, with its image, files, network and environment, and returns the
+	// exit code.
+	Exec(ctx context.Context, id ID, command []string, c Console) (exitCode int, err error)
+	// Attach joins the container's own process until that ends.
+	Attach(ctx context.Context, id ID, c Console) error
 }
 
 // Usage is what a container has used.

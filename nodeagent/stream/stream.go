@@ -1,5 +1,5 @@
-// Package stream serves what the control plane opens to an agent: the log of a container, a connection to a port of a
-// pod, and a tunnel from a pod of another node. Every stream names a pod that runs here now, or it is refused in words that
+// Package stream serves what the control plane opens to an agent: the log of a container, a process in it (exec) or its
+// own (attach), a connection to a port of a pod, and a tunnel from a pod of another node. Every stream names a pod that runs here now, or it is refused in words that
 // reach the user.
 //
 // A stream begins with an Open, which the uplink has read and hands to Server.Open; the answer to that is a refusal, or
@@ -31,6 +31,8 @@ type Config struct {
 	LogPath func(id runtime.ID) string
 	// Ended returns when the run has ended or ctx has.
 	Ended func(ctx context.Context, id runtime.ID)
+	// Execer finds the driver that runs a container; an error, for people, if it takes no exec and attach.
+	Execer func(ctx context.Context, id runtime.ID) (runtime.Execer, error)
 	// DialPod connects to a port of a pod, as one of its own containers would.
 	DialPod func(ctx context.Context, uid string, port uint16) (net.Conn, error)
 	// DialTunnel connects to a pod of this node, on behalf of one of another node.
@@ -64,6 +66,10 @@ func (s *Server) Open(ctx context.Context, o *nodelink.Open) (Serve, error) {
 		return s.portForward(ctx, o.GetPortForward())
 	case o.GetTunnel() != nil:
 		return s.tunnel(ctx, o.GetTunnel())
+	case o.GetExec() != nil:
+		return s.exec(ctx, o.GetExec())
+	case o.GetAttach() != nil:
+		return s.attach(ctx, o.GetAttach())
 	}
 	return nil, errors.New("this agent does not know what the stream is for; it may be older than the control plane")
 }

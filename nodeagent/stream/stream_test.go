@@ -33,6 +33,7 @@ type node struct {
 	dir     string
 	ended   chan struct{}
 	dial    func() (net.Conn, error)
+	execer  runtime.Execer
 }
 
 func inNode(t *testing.T, test func(*node)) {
@@ -76,6 +77,12 @@ func (n *node) server() *Server {
 			case <-ctx.Done():
 			case <-n.ended:
 			}
+		},
+		Execer: func(context.Context, runtime.ID) (runtime.Execer, error) {
+			if n.execer == nil {
+				return nil, errors.New("no exec here")
+			}
+			return n.execer, nil
 		},
 		DialPod: func(context.Context, string, uint16) (net.Conn, error) { return dial() },
 		DialTunnel: func(context.Context, netip.AddrPort, string, netip.AddrPort) (net.Conn, error) {

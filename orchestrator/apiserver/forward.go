@@ -47,11 +47,3 @@ func (c *call) connect(ctx context.Context, pod *corev1.Pod, port uint16) (link.
 	return c.open(ctx, pod, &nodelink.Open{Body: &nodelink.Open_PortForward{
 		PortForward: &nodelink.PortForward{PodUid: string(pod.UID), Port: uint32(port)}}})
 }
-
-// refuseExec says why exec and attach are not there.
-func (c *call) refuseExec() error {
-	if _, err := c.pod(); err != nil {
-		return err
-	}
-	return apierrors.NewBadRequest(fmt.Sprintf("%s is not supported by the Wasm runtime yet: a module has no shell and no second process", c.at.subresource))
-}

@@ -41,6 +41,10 @@ func (f *fakeNodes) Open(_ context.Context, node string, o *nodelink.Open) (link
 			f.writeLog(far, body.Log.Follow)
 		case *nodelink.Open_PortForward:
 			f.talk(far, node, body.PortForward.Port)
+		case *nodelink.Open_Exec:
+			f.run(far, body.Exec.Command)
+		case *nodelink.Open_Attach:
+			f.run(far, []string{"cat"})
 		}
 	})
 	return &pipeStream{Conn: near}, nil
@@ -84,3 +88,36 @@ type pipeStream struct{ net.Conn }
 
 func (s *pipeStream) CloseWrite() error { return s.SetWriteDeadline(time.Unix(1, 0)) }
 func (s *pipeStream) Reset(link.Code)   { _ = s.Close() }
+
+// run does what a driver does: "cat" gives back what is typed, "warn" writes to standard error, "size" shows the first size
+// of the terminal, "exit" ends with code 3, anything else is no command.
+func (f *fakeNodes) run(conn net.Conn, command []string) {
+	send := func(m *nodelink.Console) bool { return nodelink.WriteMessage(conn, m) == nil }
+	exit := &nodelink.Exit{}
+	switch command[0] {
+	case "cat", "size":
+		for {
+			m := &nodelink.Console{}
+			if nodelink.ReadMessage(conn, m, nodelink.MaxConsole) != nil {
+				return
+			}
+			if size := m.GetResize(); size != nil && command[0] == "size" {
+				send(&nodelink.Console{Body: &nodelink.Console_Stdout{Stdout: fmt.Appendf(nil, "%dx%d", size.Columns, size.Rows)}})
+				break
+			}
+			if m.GetStdinClosed() && command[0] == "cat" {
+				break
+			}
+			if typed := m.GetStdin(); typed != nil {
+				send(&nodelink.Console{Body: &nodelink.Console_Stdout{Stdout: typed}})
+			}
+		}
+	case "warn":
+		send(&nodelink.Console{Body: &nodelink.Console_Stderr{Stderr: []byte("beware")}})
+	case "exit":
+		exit.Code = 3
+	default:
+		exit.Error = command[0] + ": not found"
+	}
+	send(&nodelink.Console{Body: &nodelink.Console_Exit{Exit: exit}})
+}

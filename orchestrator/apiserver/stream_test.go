@@ -200,8 +200,11 @@ func TestPortForwardRefusals(t *testing.T) {
 		{"pods/p/portforward", 400, "Upgrade request required"},
 		{"pods/pending/portforward", 400, "does not have a host assigned"},
 		{"pods/none/portforward", 404, "not found"},
-		{"pods/p/exec?command=sh", 400, "exec is not supported by the Wasm runtime yet"},
-		{"pods/p/attach", 400, "attach is not supported by the Wasm runtime yet"},
+		{"pods/p/exec?command=sh&stdout=true", 400, "Upgrade request required"},
+		{"pods/p/attach?stdout=true", 400, "Upgrade request required"},
+		{"pods/p/exec?command=sh", 400, "you must specify at least one of stdin, stdout, stderr"},
+		{"pods/p/exec?stdout=true", 400, "you must specify at least 1 command for the container"},
+		{"pods/p/exec?command=sh&stdout=true&container=x", 400, "container x is not valid for pod p"},
 		{"pods/none/exec", 404, "not found"},
 	} {
 		a := c.ask("GET", "/api/v1/namespaces/default/"+test.path, "")

@@ -27,10 +27,10 @@ var (
 	pods     = corev1.SchemeGroupVersion.WithResource("pods")
 	services = corev1.SchemeGroupVersion.WithResource("services")
 	actions  = []action{
-		{of: pods, name: "attach", kind: corev1.SchemeGroupVersion.WithKind("PodAttachOptions"), long: true, doors: streaming((*call).refuseExec)},
+		{of: pods, name: "attach", kind: corev1.SchemeGroupVersion.WithKind("PodAttachOptions"), long: true, doors: streaming((*call).attach)},
 		{of: pods, name: "binding", kind: bindingKind, doors: map[string]handler{"create": (*call).binding}},
 		{of: pods, name: "eviction", kind: evictionKind, doors: map[string]handler{"create": (*call).eviction}},
-		{of: pods, name: "exec", kind: corev1.SchemeGroupVersion.WithKind("PodExecOptions"), long: true, doors: streaming((*call).refuseExec)},
+		{of: pods, name: "exec", kind: corev1.SchemeGroupVersion.WithKind("PodExecOptions"), long: true, doors: streaming((*call).exec)},
 		{of: pods, name: "log", kind: corev1.SchemeGroupVersion.WithKind("Pod"), long: true, doors: map[string]handler{"get": (*call).log}},
 		{of: pods, name: "portforward", kind: corev1.SchemeGroupVersion.WithKind("PodPortForwardOptions"), long: true, doors: streaming((*call).forward)},
 		{of: pods, name: "proxy", kind: corev1.SchemeGroupVersion.WithKind("PodProxyOptions"), long: true, doors: anyVerb((*call).proxyPod)},

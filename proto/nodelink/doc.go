@@ -33,12 +33,22 @@
 //	   | <------------ Opened{} or its refusal     |
 //	   | <=========== bytes both ways ===========> |
 //
+// Exec and Attach carry messages:
+//
+//	control plane                            agent
+//	   | Open{Exec, Attach} ---------------------> |
+//	   | <------------ Opened{} or its refusal     |
+//	   | Console{stdin, stdin_closed, resize} ---> |
+//	   | <------------ Console{stdout, stderr} ... |
+//	   | <------------ Console{exit}               |
+//
 // # Versions
 //
 // One growing integer names what both sides may say. Each side says the newest that it
 // speaks; the agent also the oldest. Unknown fields and message kinds are ignored.
 //
 //	1  2026-11-21  join, control stream, feed, reports, renewal; logs, port-forward, registry, tunnel
+//	               2026-11-28: exec, attach; an older agent refuses to open them
 package nodelink
 
 //go:generate go run ./gen

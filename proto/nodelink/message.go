@@ -17,6 +17,9 @@ const MaxMessage = 4 << 20
 // MaxOpening bounds the messages that open a stream (Open, Opened) and those of a join.
 const MaxOpening = 64 << 10
 
+// MaxConsole bounds one Console message. Writers put at most half of it into one.
+const MaxConsole = 64 << 10
+
 // ErrTooLarge says that a message exceeds its bound.
 var ErrTooLarge = errors.New("nodelink: message too large")
 

@@ -1418,6 +1418,8 @@ type Open struct {
 	//	*Open_PortForward
 	//	*Open_Registry
 	//	*Open_Tunnel
+	//	*Open_Exec
+	//	*Open_Attach
 	Body          isOpen_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1496,6 +1498,24 @@ func (x *Open) GetTunnel() *Tunnel {
 	return nil
 }
 
+func (x *Open) GetExec() *Exec {
+	if x != nil {
+		if x, ok := x.Body.(*Open_Exec); ok {
+			return x.Exec
+		}
+	}
+	return nil
+}
+
+func (x *Open) GetAttach() *Attach {
+	if x != nil {
+		if x, ok := x.Body.(*Open_Attach); ok {
+			return x.Attach
+		}
+	}
+	return nil
+}
+
 type isOpen_Body interface {
 	isOpen_Body()
 }
@@ -1516,6 +1536,14 @@ type Open_Tunnel struct {
 	Tunnel *Tunnel `protobuf:"bytes,4,opt,name=tunnel,proto3,oneof"` // either way; a connection to a pod of another node
 }
 
+type Open_Exec struct {
+	Exec *Exec `protobuf:"bytes,5,opt,name=exec,proto3,oneof"` // server -> agent; then Console messages both ways
+}
+
+type Open_Attach struct {
+	Attach *Attach `protobuf:"bytes,6,opt,name=attach,proto3,oneof"` // server -> agent; then Console messages both ways
+}
+
 func (*Open_Log) isOpen_Body() {}
 
 func (*Open_PortForward) isOpen_Body() {}
@@ -1523,6 +1551,10 @@ func (*Open_PortForward) isOpen_Body() {}
 func (*Open_Registry) isOpen_Body() {}
 
 func (*Open_Tunnel) isOpen_Body() {}
+
+func (*Open_Exec) isOpen_Body() {}
+
+func (*Open_Attach) isOpen_Body() {}
 
 type Log struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1796,6 +1828,457 @@ func (x *Tunnel) GetSource() string {
 	return ""
 }
 
+// Exec is a further process in a running container.
+type Exec struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PodUid        string                 `protobuf:"bytes,1,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	Container     string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
+	Command       []string               `protobuf:"bytes,3,rep,name=command,proto3" json:"command,omitempty"`
+	Streams       *Streams               `protobuf:"bytes,4,opt,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exec) Reset() {
+	*x = Exec{}
+	mi := &file_nodelink_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exec) ProtoMessage() {}
+
+func (x *Exec) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exec.ProtoReflect.Descriptor instead.
+func (*Exec) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Exec) GetPodUid() string {
+	if x != nil {
+		return x.PodUid
+	}
+	return ""
+}
+
+func (x *Exec) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *Exec) GetCommand() []string {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *Exec) GetStreams() *Streams {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+// Attach joins the process that the container runs.
+type Attach struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PodUid        string                 `protobuf:"bytes,1,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	Container     string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
+	Streams       *Streams               `protobuf:"bytes,3,opt,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attach) Reset() {
+	*x = Attach{}
+	mi := &file_nodelink_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attach) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attach) ProtoMessage() {}
+
+func (x *Attach) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attach.ProtoReflect.Descriptor instead.
+func (*Attach) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Attach) GetPodUid() string {
+	if x != nil {
+		return x.PodUid
+	}
+	return ""
+}
+
+func (x *Attach) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *Attach) GetStreams() *Streams {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+// Streams are those that the user asked for. With tty there is no stderr.
+type Streams struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stdin         bool                   `protobuf:"varint,1,opt,name=stdin,proto3" json:"stdin,omitempty"`
+	Stdout        bool                   `protobuf:"varint,2,opt,name=stdout,proto3" json:"stdout,omitempty"`
+	Stderr        bool                   `protobuf:"varint,3,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	Tty           bool                   `protobuf:"varint,4,opt,name=tty,proto3" json:"tty,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Streams) Reset() {
+	*x = Streams{}
+	mi := &file_nodelink_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Streams) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Streams) ProtoMessage() {}
+
+func (x *Streams) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Streams.ProtoReflect.Descriptor instead.
+func (*Streams) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Streams) GetStdin() bool {
+	if x != nil {
+		return x.Stdin
+	}
+	return false
+}
+
+func (x *Streams) GetStdout() bool {
+	if x != nil {
+		return x.Stdout
+	}
+	return false
+}
+
+func (x *Streams) GetStderr() bool {
+	if x != nil {
+		return x.Stderr
+	}
+	return false
+}
+
+func (x *Streams) GetTty() bool {
+	if x != nil {
+		return x.Tty
+	}
+	return false
+}
+
+// Console is one piece of an exec or attach.
+type Console struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Body:
+	//
+	//	*Console_Stdin
+	//	*Console_StdinClosed
+	//	*Console_Resize
+	//	*Console_Stdout
+	//	*Console_Stderr
+	//	*Console_Exit
+	Body          isConsole_Body `protobuf_oneof:"body"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Console) Reset() {
+	*x = Console{}
+	mi := &file_nodelink_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Console) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Console) ProtoMessage() {}
+
+func (x *Console) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Console.ProtoReflect.Descriptor instead.
+func (*Console) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Console) GetBody() isConsole_Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Console) GetStdin() []byte {
+	if x != nil {
+		if x, ok := x.Body.(*Console_Stdin); ok {
+			return x.Stdin
+		}
+	}
+	return nil
+}
+
+func (x *Console) GetStdinClosed() bool {
+	if x != nil {
+		if x, ok := x.Body.(*Console_StdinClosed); ok {
+			return x.StdinClosed
+		}
+	}
+	return false
+}
+
+func (x *Console) GetResize() *Size {
+	if x != nil {
+		if x, ok := x.Body.(*Console_Resize); ok {
+			return x.Resize
+		}
+	}
+	return nil
+}
+
+func (x *Console) GetStdout() []byte {
+	if x != nil {
+		if x, ok := x.Body.(*Console_Stdout); ok {
+			return x.Stdout
+		}
+	}
+	return nil
+}
+
+func (x *Console) GetStderr() []byte {
+	if x != nil {
+		if x, ok := x.Body.(*Console_Stderr); ok {
+			return x.Stderr
+		}
+	}
+	return nil
+}
+
+func (x *Console) GetExit() *Exit {
+	if x != nil {
+		if x, ok := x.Body.(*Console_Exit); ok {
+			return x.Exit
+		}
+	}
+	return nil
+}
+
+type isConsole_Body interface {
+	isConsole_Body()
+}
+
+type Console_Stdin struct {
+	Stdin []byte `protobuf:"bytes,1,opt,name=stdin,proto3,oneof"` // server -> agent
+}
+
+type Console_StdinClosed struct {
+	StdinClosed bool `protobuf:"varint,2,opt,name=stdin_closed,json=stdinClosed,proto3,oneof"` // server -> agent; nothing follows on stdin
+}
+
+type Console_Resize struct {
+	Resize *Size `protobuf:"bytes,3,opt,name=resize,proto3,oneof"` // server -> agent; with tty
+}
+
+type Console_Stdout struct {
+	Stdout []byte `protobuf:"bytes,4,opt,name=stdout,proto3,oneof"` // agent -> server
+}
+
+type Console_Stderr struct {
+	Stderr []byte `protobuf:"bytes,5,opt,name=stderr,proto3,oneof"` // agent -> server
+}
+
+type Console_Exit struct {
+	Exit *Exit `protobuf:"bytes,6,opt,name=exit,proto3,oneof"` // agent -> server; the last
+}
+
+func (*Console_Stdin) isConsole_Body() {}
+
+func (*Console_StdinClosed) isConsole_Body() {}
+
+func (*Console_Resize) isConsole_Body() {}
+
+func (*Console_Stdout) isConsole_Body() {}
+
+func (*Console_Stderr) isConsole_Body() {}
+
+func (*Console_Exit) isConsole_Body() {}
+
+type Size struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Columns       uint32                 `protobuf:"varint,1,opt,name=columns,proto3" json:"columns,omitempty"`
+	Rows          uint32                 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Size) Reset() {
+	*x = Size{}
+	mi := &file_nodelink_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Size) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Size) ProtoMessage() {}
+
+func (x *Size) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Size.ProtoReflect.Descriptor instead.
+func (*Size) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Size) GetColumns() uint32 {
+	if x != nil {
+		return x.Columns
+	}
+	return 0
+}
+
+func (x *Size) GetRows() uint32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+// Exit is how it ended: with error, for people, or with the exit code of the command.
+type Exit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          int32                  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exit) Reset() {
+	*x = Exit{}
+	mi := &file_nodelink_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exit) ProtoMessage() {}
+
+func (x *Exit) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exit.ProtoReflect.Descriptor instead.
+func (*Exit) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Exit) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Exit) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 type Opened struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
@@ -1805,7 +2288,7 @@ type Opened struct {
 
 func (x *Opened) Reset() {
 	*x = Opened{}
-	mi := &file_nodelink_proto_msgTypes[22]
+	mi := &file_nodelink_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +2300,7 @@ func (x *Opened) String() string {
 func (*Opened) ProtoMessage() {}
 
 func (x *Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[22]
+	mi := &file_nodelink_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +2313,7 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{22}
+	return file_nodelink_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Opened) GetRefusal() *Refusal {
@@ -1937,12 +2420,14 @@ const file_nodelink_proto_rawDesc = "" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"X\n" +
 	"\aRenewed\x12 \n" +
 	"\vcertificate\x18\x01 \x03(\fR\vcertificate\x12+\n" +
-	"\arefusal\x18\x02 \x01(\v2\x11.nodelink.RefusalR\arefusal\"\xcb\x01\n" +
+	"\arefusal\x18\x02 \x01(\v2\x11.nodelink.RefusalR\arefusal\"\x9d\x02\n" +
 	"\x04Open\x12!\n" +
 	"\x03log\x18\x01 \x01(\v2\r.nodelink.LogH\x00R\x03log\x12:\n" +
 	"\fport_forward\x18\x02 \x01(\v2\x15.nodelink.PortForwardH\x00R\vportForward\x120\n" +
 	"\bregistry\x18\x03 \x01(\v2\x12.nodelink.RegistryH\x00R\bregistry\x12*\n" +
-	"\x06tunnel\x18\x04 \x01(\v2\x10.nodelink.TunnelH\x00R\x06tunnelB\x06\n" +
+	"\x06tunnel\x18\x04 \x01(\v2\x10.nodelink.TunnelH\x00R\x06tunnel\x12$\n" +
+	"\x04exec\x18\x05 \x01(\v2\x0e.nodelink.ExecH\x00R\x04exec\x12*\n" +
+	"\x06attach\x18\x06 \x01(\v2\x10.nodelink.AttachH\x00R\x06attachB\x06\n" +
 	"\x04body\"\xa8\x02\n" +
 	"\x03Log\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
@@ -1969,7 +2454,35 @@ const file_nodelink_proto_rawDesc = "" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12\x16\n" +
-	"\x06source\x18\x04 \x01(\tR\x06source\"5\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\"\x84\x01\n" +
+	"\x04Exec\x12\x17\n" +
+	"\apod_uid\x18\x01 \x01(\tR\x06podUid\x12\x1c\n" +
+	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x18\n" +
+	"\acommand\x18\x03 \x03(\tR\acommand\x12+\n" +
+	"\astreams\x18\x04 \x01(\v2\x11.nodelink.StreamsR\astreams\"l\n" +
+	"\x06Attach\x12\x17\n" +
+	"\apod_uid\x18\x01 \x01(\tR\x06podUid\x12\x1c\n" +
+	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12+\n" +
+	"\astreams\x18\x03 \x01(\v2\x11.nodelink.StreamsR\astreams\"a\n" +
+	"\aStreams\x12\x14\n" +
+	"\x05stdin\x18\x01 \x01(\bR\x05stdin\x12\x16\n" +
+	"\x06stdout\x18\x02 \x01(\bR\x06stdout\x12\x16\n" +
+	"\x06stderr\x18\x03 \x01(\bR\x06stderr\x12\x10\n" +
+	"\x03tty\x18\x04 \x01(\bR\x03tty\"\xd2\x01\n" +
+	"\aConsole\x12\x16\n" +
+	"\x05stdin\x18\x01 \x01(\fH\x00R\x05stdin\x12#\n" +
+	"\fstdin_closed\x18\x02 \x01(\bH\x00R\vstdinClosed\x12(\n" +
+	"\x06resize\x18\x03 \x01(\v2\x0e.nodelink.SizeH\x00R\x06resize\x12\x18\n" +
+	"\x06stdout\x18\x04 \x01(\fH\x00R\x06stdout\x12\x18\n" +
+	"\x06stderr\x18\x05 \x01(\fH\x00R\x06stderr\x12$\n" +
+	"\x04exit\x18\x06 \x01(\v2\x0e.nodelink.ExitH\x00R\x04exitB\x06\n" +
+	"\x04body\"4\n" +
+	"\x04Size\x12\x18\n" +
+	"\acolumns\x18\x01 \x01(\rR\acolumns\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\rR\x04rows\"0\n" +
+	"\x04Exit\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"5\n" +
 	"\x06Opened\x12+\n" +
 	"\arefusal\x18\x01 \x01(\v2\x11.nodelink.RefusalR\arefusal*\xb8\x01\n" +
 	"\x04Kind\x12\x14\n" +
@@ -1996,7 +2509,7 @@ func file_nodelink_proto_rawDescGZIP() []byte {
 }
 
 var file_nodelink_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_nodelink_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_nodelink_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_nodelink_proto_goTypes = []any{
 	(Kind)(0),             // 0: nodelink.Kind
 	(*JoinRequest)(nil),   // 1: nodelink.JoinRequest
@@ -2021,7 +2534,13 @@ var file_nodelink_proto_goTypes = []any{
 	(*PortForward)(nil),   // 20: nodelink.PortForward
 	(*Registry)(nil),      // 21: nodelink.Registry
 	(*Tunnel)(nil),        // 22: nodelink.Tunnel
-	(*Opened)(nil),        // 23: nodelink.Opened
+	(*Exec)(nil),          // 23: nodelink.Exec
+	(*Attach)(nil),        // 24: nodelink.Attach
+	(*Streams)(nil),       // 25: nodelink.Streams
+	(*Console)(nil),       // 26: nodelink.Console
+	(*Size)(nil),          // 27: nodelink.Size
+	(*Exit)(nil),          // 28: nodelink.Exit
+	(*Opened)(nil),        // 29: nodelink.Opened
 }
 var file_nodelink_proto_depIdxs = []int32{
 	3,  // 0: nodelink.JoinResponse.refusal:type_name -> nodelink.Refusal
@@ -2045,12 +2564,18 @@ var file_nodelink_proto_depIdxs = []int32{
 	20, // 18: nodelink.Open.port_forward:type_name -> nodelink.PortForward
 	21, // 19: nodelink.Open.registry:type_name -> nodelink.Registry
 	22, // 20: nodelink.Open.tunnel:type_name -> nodelink.Tunnel
-	3,  // 21: nodelink.Opened.refusal:type_name -> nodelink.Refusal
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	23, // 21: nodelink.Open.exec:type_name -> nodelink.Exec
+	24, // 22: nodelink.Open.attach:type_name -> nodelink.Attach
+	25, // 23: nodelink.Exec.streams:type_name -> nodelink.Streams
+	25, // 24: nodelink.Attach.streams:type_name -> nodelink.Streams
+	27, // 25: nodelink.Console.resize:type_name -> nodelink.Size
+	28, // 26: nodelink.Console.exit:type_name -> nodelink.Exit
+	3,  // 27: nodelink.Opened.refusal:type_name -> nodelink.Refusal
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_nodelink_proto_init() }
@@ -2082,6 +2607,16 @@ func file_nodelink_proto_init() {
 		(*Open_PortForward)(nil),
 		(*Open_Registry)(nil),
 		(*Open_Tunnel)(nil),
+		(*Open_Exec)(nil),
+		(*Open_Attach)(nil),
+	}
+	file_nodelink_proto_msgTypes[25].OneofWrappers = []any{
+		(*Console_Stdin)(nil),
+		(*Console_StdinClosed)(nil),
+		(*Console_Resize)(nil),
+		(*Console_Stdout)(nil),
+		(*Console_Stderr)(nil),
+		(*Console_Exit)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2089,7 +2624,7 @@ func file_nodelink_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nodelink_proto_rawDesc), len(file_nodelink_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -14,6 +14,9 @@
 //	message=TEXT     leaves a termination message
 //	invalid=TEXT     can never be started
 //	start-error=TEXT fails to start, each time
+//
+// Commands of an exec: "echo WORDS...", "cat", "exit CODE", "sleep" (until it is ended), "size" (writes each size of the
+// terminal), "warn WORDS..." (on standard error). Who attaches sees back what he types until the container ends.
 package fake
 
 import (
@@ -48,7 +51,10 @@ type Driver struct {
 	own   sync.WaitGroup // containers that end with it
 }
 
-var _ runtime.Runtime = (*Driver)(nil)
+var (
+	_ runtime.Runtime = (*Driver)(nil)
+	_ runtime.Execer  = (*Driver)(nil)
+)
 
 // New returns a driver on a machine of its own.
 func New() *Driver { return new(Machine).Driver() }

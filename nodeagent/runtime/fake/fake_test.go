@@ -23,6 +23,7 @@ func suite() runtimetest.Driver {
 		Exits3:   guest("run=0s", "exit=3"),
 		Prints:   guest("run=1s", "log=hello"),
 		Invalid:  guest("invalid=no such file"),
+		Cat:      []string{"cat"}, Exit3: []string{"exit", "3"}, Sleep: []string{"sleep"},
 	}
 }
 

@@ -31,6 +31,11 @@ type Driver struct {
 	Exits3   runtime.Spec // ends at once with exit code 3
 	Prints   runtime.Spec // prints the line "hello" on standard output and ends
 	Invalid  runtime.Spec // can never be started
+
+	// Commands for an exec in Forever; needed of a driver that is a runtime.Execer.
+	Cat   []string // copies its standard input to its standard output and ends
+	Exit3 []string // ends at once with exit code 3
+	Sleep []string // runs until it is ended
 }
 
 // Run runs the suite.
@@ -56,6 +61,11 @@ func Run(t *testing.T, d Driver) {
 		{"usage of running containers only", (*suite).usage},
 		{"containers are found again after a restart", (*suite).reopened},
 		{"nothing runs after close", (*suite).closed},
+		{"a command reads, writes and ends", (*suite).exec},
+		{"a command's exit code is told", (*suite).execFails},
+		{"a command ends when nobody wants it any more", (*suite).execCanceled},
+		{"there is no exec in what does not run", (*suite).execNowhere},
+		{"who attaches stays until the container ends", (*suite).attached},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := d.In
