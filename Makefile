@@ -3,7 +3,7 @@ export CGO_ENABLED = 0
 PLATFORMS = linux/amd64 linux/arm64 linux/arm linux/riscv64 darwin/arm64 windows/amd64
 GUESTS = hello console udpecho
 
-.PHONY: build guests run stop test check bench generate
+.PHONY: build guests run stop test check bench oracle generate
 
 build: ## the three commands into bin/
 	$(GO) build -ldflags '-s -w' -o bin/ ./cmd/wherry ./cmd/wherryd ./cmd/wherry-agent
@@ -29,6 +29,12 @@ check: ## vet, staticcheck, and the builds of every platform
 bench: build guests ## every benchmark, then the cluster as a whole
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) run ./samples/bench
+
+SEED ?= 1
+ROUNDS ?= 1
+
+oracle: ## the API compared with kube-apiserver's; takes minutes to compile, once
+	cd orchestrator/apiserver/oracle && $(GO) test -count=1 -timeout=3h -v . -args -seed=$(SEED) -rounds=$(ROUNDS)
 
 generate: ## everything that is generated
 	$(GO) generate ./...

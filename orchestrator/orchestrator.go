@@ -61,8 +61,11 @@ type Config struct {
 	// are kept; 0: never, and 1.
 	SnapshotEvery time.Duration
 	SnapshotKeep  int
-	Version       string // of this program, for logs and snapshots
-	Logger        *slog.Logger
+	// APIOnly serves the API with its admission and lets nothing act on what is written: no
+	// controllers, no scheduler.
+	APIOnly bool
+	Version string // of this program, for logs and snapshots
+	Logger  *slog.Logger
 }
 
 func (c *Config) fill() error {
@@ -239,12 +242,14 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return o.downlink.Run(state.As(ctx, state.ManagerKubelet), nodes) })
 	group.Go(func() error { return o.events.Run(ctx) })
 	group.Go(func() error { return o.snapshots.Run(ctx) })
-	group.Go(func() error {
-		return controller.Run(state.As(ctx, state.ManagerController), o.state, o.log, o.controllers()...)
-	})
-	group.Go(func() error {
-		return scheduler.New(scheduler.Config{State: o.state, Logger: o.log, Recorder: o.events.Recorder(corev1.DefaultSchedulerName, state.ManagerScheduler)}).Run(state.As(ctx, state.ManagerScheduler))
-	})
+	if !o.config.APIOnly {
+		group.Go(func() error {
+			return controller.Run(state.As(ctx, state.ManagerController), o.state, o.log, o.controllers()...)
+		})
+		group.Go(func() error {
+			return scheduler.New(scheduler.Config{State: o.state, Logger: o.log, Recorder: o.events.Recorder(corev1.DefaultSchedulerName, state.ManagerScheduler)}).Run(state.As(ctx, state.ManagerScheduler))
+		})
+	}
 	if ready != nil {
 		ready()
 	}

@@ -281,6 +281,27 @@ func TestAgentRestartsUnnoticed(t *testing.T) {
 		scale(t, c, 4) // it goes on
 	})
 }
+
+// An API that stands alone stores what is written, and nothing follows from it until controllers run.
+func TestAnAPIAloneActsOnNothing(t *testing.T) {
+	clustertest.Run(t, func(t *testing.T, c *clustertest.Cluster) {
+		c.StopServer()
+		c.APIOnly = true
+		c.StartServer()
+		if _, err := c.Client.AppsV1().Deployments("default").Create(t.Context(), web(1), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // virtual
+		if got := pods(t, c); len(got) != 0 {
+			t.Errorf("pods were made: %v", got)
+		}
+		c.StopServer()
+		c.APIOnly = false
+		c.StartServer()
+		c.Await("a controller makes the pod", time.Minute, func() bool { return len(pods(t, c)) == 1 })
+	})
+}
+
 func TestANodesDeathMovesItsPods(t *testing.T) {
 	clustertest.Run(t, func(t *testing.T, c *clustertest.Cluster) {
 		c.Node("n1")

@@ -29,6 +29,7 @@ type serverFlags struct {
 	podCIDR       string
 	snapshotEvery time.Duration
 	snapshotKeep  int
+	apiOnly       bool
 }
 
 func (f *serverFlags) add(flags *pflag.FlagSet, listen string) {
@@ -61,6 +62,7 @@ func newServer() *cobra.Command {
 		},
 	}
 	f.add(c.Flags(), "0.0.0.0:6443")
+	c.Flags().BoolVar(&f.apiOnly, "api-only", false, "serve the API without controllers and scheduler, as tests of operators want it")
 	return c
 }
 
@@ -74,7 +76,7 @@ type server struct {
 func (f *serverFlags) open(ctx context.Context, log *slog.Logger) (*server, error) {
 	started := time.Now()
 	c := orchestrator.Config{
-		DataDir: f.DataDir, Hosts: f.hosts, Version: version.Wherry, Logger: log,
+		DataDir: f.DataDir, Hosts: f.hosts, APIOnly: f.apiOnly, Version: version.Wherry, Logger: log,
 		SnapshotEvery: f.snapshotEvery, SnapshotKeep: f.snapshotKeep,
 	}
 	var err error

@@ -44,6 +44,8 @@ type Cluster struct {
 	Client kubernetes.Interface
 	// Net carries QUIC. Cables are pulled with Cut.
 	Net *linktest.Network
+	// APIOnly is for servers that are started from now on.
+	APIOnly bool
 
 	t         testing.TB
 	dir       string
@@ -100,7 +102,7 @@ func (c *Cluster) StartServer() {
 	listener, err := host.Listen(context.Background(), "tcp", address)
 	c.check(err)
 	c.plane, err = orchestrator.New(context.Background(), orchestrator.Config{
-		DataDir: c.dir, Listener: listener, PacketConn: c.Net.ConnAt(address), Version: "test", Logger: c.log,
+		DataDir: c.dir, Listener: listener, PacketConn: c.Net.ConnAt(address), Version: "test", Logger: c.log, APIOnly: c.APIOnly,
 	})
 	c.check(err)
 	ready := make(chan struct{})
