@@ -103,6 +103,10 @@ var walls = map[string][]wall{
 		{deep: true, not: []string{"wherry/proto", "wherry/orchestrator/apiserver"}, why: "controllers know neither nodes' sessions nor HTTP"},
 		{not: machinery, why: "how objects are encoded is not a controller's business"},
 	},
+	"wherry/orchestrator/token": {
+		{not: ours, but: []string{"wherry/orchestrator/state", "wherry/orchestrator/resource"}, why: "tokens know state and nobody above it"},
+		{not: machinery, why: "state encodes"},
+	},
 	"wherry/orchestrator/scheduler": {
 		{not: ours, but: []string{"wherry/orchestrator/scheduler", "wherry/orchestrator/state", "wherry/orchestrator/resource", "wherry/orchestrator/store"},
 			why: "the scheduler knows state and nobody above it"},

@@ -23,6 +23,7 @@ import (
 
 	"wherry/orchestrator/apiserver"
 	"wherry/orchestrator/apiserver/admission"
+	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/controller"
 	"wherry/orchestrator/controller/deployment"
 	"wherry/orchestrator/controller/endpointslice"
@@ -41,6 +42,7 @@ import (
 	"wherry/orchestrator/state/event"
 	"wherry/orchestrator/store"
 	"wherry/orchestrator/store/boltstore"
+	"wherry/orchestrator/token"
 	"wherry/proto/link"
 	"wherry/proto/nodelink"
 )
@@ -57,6 +59,11 @@ type Config struct {
 	// Blocks of the cluster's addresses; zero means 10.43.0.0/16 and 10.42.0.0/16. Each node
 	// gets a block of PodCIDR.
 	ServiceCIDR, PodCIDR netip.Prefix
+	// Issuers are URLs that service-account tokens name: the first is written, all are accepted. None means
+	// https://kubernetes.default.svc.cluster.local.
+	Issuers []string
+	// OIDC says whose OpenID Connect tokens are believed; nil: nobody's.
+	OIDC *auth.OIDCConfig
 	// SnapshotEvery is how often a snapshot is made in DataDir/snapshots, where SnapshotKeep of them
 	// are kept; 0: never, and 1.
 	SnapshotEvery time.Duration
@@ -80,6 +87,9 @@ func (c *Config) fill() error {
 	}
 	if !c.PodCIDR.IsValid() {
 		c.PodCIDR = netip.MustParsePrefix("10.42.0.0/16")
+	}
+	if len(c.Issuers) == 0 {
+		c.Issuers = []string{"https://kubernetes.default.svc.cluster.local"}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -105,6 +115,7 @@ type Orchestrator struct {
 	store     store.Store
 	state     *state.State
 	pki       *pki.PKI
+	tokens    *token.Tokens
 	registry  *ociregistry.Registry
 	snapshots *snapshot.Folder
 	events    *event.Writer
@@ -157,13 +168,43 @@ func (o *Orchestrator) open(ctx context.Context) error {
 // assemble makes the parts that stand on state.
 func (o *Orchestrator) assemble() error {
 	o.events = event.New(o.state, o.log)
+	o.tokens = token.New(token.Config{
+		State: o.state, Issuers: o.config.Issuers, Audiences: o.config.Issuers, KeysURL: o.keysURL(), Keys: o.pki.TokenKeys().Signers,
+	})
 	o.downlink = downlink.New(downlink.Config{
 		State: o.state, PKI: o.pki, Registry: o.registry, Logger: o.log, Version: o.config.Version,
 		PodCIDR: o.config.PodCIDR.String(), ServiceCIDR: o.config.ServiceCIDR.String(), DNSAddress: o.config.dnsIP().String(),
 	})
-	var err error
-	o.api, err = apiserver.New(apiserver.Config{State: o.state, Nodes: o.downlink, Registry: o.registry, Snapshots: o.snapshots.Handler(), Logger: o.log})
+	bearer, err := o.bearer()
+	if err != nil {
+		return err
+	}
+	o.api, err = apiserver.New(apiserver.Config{
+		State: o.state, Nodes: o.downlink, Registry: o.registry, Snapshots: o.snapshots.Handler(), Logger: o.log, Tokens: o.tokens, Bearer: bearer,
+	})
 	return err
+}
+
+// bearer are the kinds of bearer tokens that are believed.
+func (o *Orchestrator) bearer() (auth.Bearer, error) {
+	audiences := o.tokens.Audiences
+	all := auth.Bearer{auth.ServiceAccounts{Tokens: o.tokens}, auth.Bootstrap{State: o.state, Audiences: audiences, Check: pki.CheckToken}}
+	if o.config.OIDC == nil {
+		return all, nil
+	}
+	c := *o.config.OIDC
+	c.Audiences = audiences
+	oidc, err := auth.NewOIDC(c)
+	return append(all, oidc), err
+}
+
+// keysURL is where this server shows the keys of service-account tokens.
+func (o *Orchestrator) keysURL() string {
+	host := "kubernetes.default.svc.cluster.local"
+	if ip, ok := o.advertised(); ok {
+		host = net.JoinHostPort(ip.String(), strconv.Itoa(o.port()))
+	}
+	return "https://" + host + "/openid/v1/jwks"
 }
 
 // hosts is what the server's certificate is good for beside its usual names.

@@ -113,6 +113,9 @@ type Module struct {
 // Release gives the module back. Instances that run keep what they need.
 func (m *Module) Release() { m.release.Do(m.m.Release) }
 
+// DefaultMemory is a sensible limit for guests that are given none, in bytes: they must not take the whole machine.
+const DefaultMemory = 512 << 20
+
 // Spec is one run of a module.
 type Spec struct {
 	// Tenant separates: instances of different tenants share no runtime.

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+
+	"wherry/cmd/internal/sandbox"
 )
 
 // daemon is a verb that wherryd carries out, with all its arguments.
@@ -61,6 +63,10 @@ func report(err error) int {
 	var code exitCode
 	if errors.As(err, &code) {
 		return int(code)
+	}
+	var guest sandbox.ExitCode
+	if errors.As(err, &guest) {
+		return int(guest)
 	}
 	fmt.Fprintln(os.Stderr, "error:", err)
 	return 1

@@ -9,6 +9,8 @@ import (
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+
+	"wherry/cmd/internal/sandbox"
 )
 
 // newRoot is kubectl's whole command, under our name, with our verbs beside its own.
@@ -37,6 +39,7 @@ func newRoot() *cobra.Command {
 		newSnapshot(factory, streams),
 		newKubeconfig(streams),
 		newVersion(factory, streams),
+		sandbox.New(sandbox.Streams{In: streams.In, Out: streams.Out, Err: streams.ErrOut}),
 	)
 	return root
 }

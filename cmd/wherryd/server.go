@@ -30,6 +30,7 @@ type serverFlags struct {
 	snapshotEvery time.Duration
 	snapshotKeep  int
 	apiOnly       bool
+	auth          authFlags
 }
 
 func (f *serverFlags) add(flags *pflag.FlagSet, listen string) {
@@ -40,6 +41,7 @@ func (f *serverFlags) add(flags *pflag.FlagSet, listen string) {
 	flags.StringVar(&f.podCIDR, "pod-cidr", "10.42.0.0/16", "addresses of pods; each node gets a block of it")
 	flags.DurationVar(&f.snapshotEvery, "snapshot-every", 12*time.Hour, "how often a snapshot is made in DIR/snapshots; 0: never")
 	flags.IntVar(&f.snapshotKeep, "snapshot-keep", 5, "how many snapshots are kept there")
+	f.auth.add(flags)
 }
 
 func newServer() *cobra.Command {
@@ -76,7 +78,7 @@ type server struct {
 func (f *serverFlags) open(ctx context.Context, log *slog.Logger) (*server, error) {
 	started := time.Now()
 	c := orchestrator.Config{
-		DataDir: f.DataDir, Hosts: f.hosts, APIOnly: f.apiOnly, Version: version.Wherry, Logger: log,
+		DataDir: f.DataDir, Hosts: f.hosts, Issuers: f.auth.issuers, APIOnly: f.apiOnly, Version: version.Wherry, Logger: log,
 		SnapshotEvery: f.snapshotEvery, SnapshotKeep: f.snapshotKeep,
 	}
 	var err error
@@ -85,6 +87,9 @@ func (f *serverFlags) open(ctx context.Context, log *slog.Logger) (*server, erro
 	}
 	if c.PodCIDR, err = netip.ParsePrefix(f.podCIDR); err != nil {
 		return nil, fmt.Errorf("--pod-cidr: %w", err)
+	}
+	if c.OIDC, err = f.auth.config(); err != nil {
+		return nil, err
 	}
 	if c.Listener, c.PacketConn, err = listen(f.listen); err != nil {
 		return nil, err

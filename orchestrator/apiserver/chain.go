@@ -61,8 +61,8 @@ func (s *Server) admitted(r *http.Request, at target) (*auth.User, error) {
 		s.log.Info("credentials refused", "remote", r.RemoteAddr, "error", err)
 		return nil, apierrors.NewUnauthorized("Unauthorized")
 	}
-	known := user != nil
-	if !known {
+	r.Header.Del("Authorization") // it is not passed on by proxies
+	if user == nil {
 		user = auth.Anonymous
 	}
 	attributes := at.attributes(user)
@@ -72,8 +72,6 @@ func (s *Server) admitted(r *http.Request, at target) (*auth.User, error) {
 		return user, nil
 	case err != nil:
 		return nil, apierrors.NewInternalError(err)
-	case !known:
-		return nil, apierrors.NewUnauthorized("Unauthorized")
 	}
 	return nil, auth.Forbidden(attributes, reason)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -16,6 +17,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -78,6 +80,9 @@ type decoded struct {
 
 // decodeKind reads an object of a kind, without defaults. validation is Ignore, Warn or Strict. Errors: 400.
 func (c *codec) decodeKind(b body, kind *resource.Kind, validation string) (decoded, error) {
+	if kind.Custom != nil {
+		return decodeCustom(b, kind, validation)
+	}
 	into := kind.New()
 	object, gvk, warnings, err := decode(c.kinds[b.format], b.data, kind.GroupVersionKind, into, validation)
 	if err != nil {
@@ -91,6 +96,20 @@ func (c *codec) decodeKind(b body, kind *resource.Kind, validation string) (deco
 		return decoded{}, describeDecode(errors.New("the kind does not match the URL"), kind.GroupVersionKind, gvk, b.data)
 	}
 	return decoded{object: into, warnings: warnings}, nil
+}
+
+// patchedKind reads what a patch made of an object. Errors are the decoder's own.
+func (c *codec) patchedKind(after []byte, kind *resource.Kind, validation string) (resource.Object, []string, error) {
+	if kind.Custom != nil {
+		obj, _, problems, err := decodeUnstructured(body{data: after}, kind, validation)
+		if err == nil && len(problems) > 0 && validation == metav1.FieldValidationStrict {
+			err = runtime.NewStrictDecodingError(problems)
+		}
+		return obj, messages(problems), err
+	}
+	into := kind.New()
+	_, _, found, err := decode(c.kinds[media.JSON], after, kind.GroupVersionKind, into, validation)
+	return into, found, err
 }
 
 // decodeOther reads what is sent to a subresource or review into into. gvk is assumed
@@ -196,6 +215,14 @@ func text(b []byte, out media.Type) ([]byte, error) {
 // typed is a shallow copy of obj that carries its kind and apiVersion: objects from state
 // are shared, and may lack both.
 func typed[T runtime.Object](obj T, gvk schema.GroupVersionKind) T {
+	if u, ok := any(obj).(*unstructured.Unstructured); ok {
+		if u.GroupVersionKind() == gvk {
+			return obj
+		}
+		u = &unstructured.Unstructured{Object: maps.Clone(u.Object)}
+		u.SetGroupVersionKind(gvk)
+		return any(u).(T)
+	}
 	v := reflect.New(reflect.TypeOf(obj).Elem())
 	v.Elem().Set(reflect.ValueOf(obj).Elem())
 	c := v.Interface().(T)

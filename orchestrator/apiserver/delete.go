@@ -60,7 +60,11 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 			return nil, err
 		}
 		gvk := metav1.SchemeGroupVersion.WithKind("DeleteOptions")
-		if _, err := c.s.codec.decodeOther(body{data, format}, gvk, o, metav1.FieldValidationIgnore); err != nil {
+		b := body{data, format}
+		if c.kind.Custom != nil && format != media.Protobuf {
+			b = ownOptions(b, c.kind)
+		}
+		if _, err := c.s.codec.decodeOther(b, gvk, o, metav1.FieldValidationIgnore); err != nil {
 			return nil, err
 		}
 	}

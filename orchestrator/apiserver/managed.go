@@ -16,7 +16,9 @@ import (
 
 // Managers keep who owns which field, one per kind and subresource.
 type Managers struct {
+	kinds  *resource.Registry
 	byDoor map[door]*managedfields.FieldManager
+	custom customManagers
 	new    shapes
 }
 
@@ -27,7 +29,7 @@ type door struct {
 
 // NewManagers prepares the managers of all kinds.
 func NewManagers(kinds *resource.Registry) (*Managers, error) {
-	m := &Managers{byDoor: map[door]*managedfields.FieldManager{}}
+	m := &Managers{kinds: kinds, byDoor: map[door]*managedfields.FieldManager{}}
 	scheme := kinds.Scheme()
 	types := converter{openapi.TypeConverter(scheme)}
 	add := func(kind *resource.Kind, subresource string) error {
@@ -40,6 +42,9 @@ func NewManagers(kinds *resource.Registry) (*Managers, error) {
 		return nil
 	}
 	for _, kind := range kinds.All() {
+		if kind.Custom != nil {
+			continue
+		}
 		if err := add(kind, ""); err != nil {
 			return nil, err
 		}
@@ -76,8 +81,15 @@ func (m *Managers) Update(kind *resource.Kind, subresource string, live, obj res
 }
 
 func (m *Managers) update(kind *resource.Kind, subresource string, live, obj resource.Object, manager string) resource.Object {
+	if kind.Custom != nil && kind.Custom.Mixed {
+		return obj // it is in the version in which it is stored, which has no manager
+	}
 	obj.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
-	return m.byDoor[door{kind.GroupVersionKind, subresource}].UpdateNoErrors(live, obj, manager).(resource.Object)
+	keeper, err := m.of(kind, subresource)
+	if err != nil {
+		return obj // as UpdateNoErrors does: the write counts more than its record
+	}
+	return keeper.UpdateNoErrors(live, obj, manager).(resource.Object)
 }
 
 // created is update of a new object. Which fields it owns was computed before if an object was created that
@@ -105,7 +117,11 @@ func (m *Managers) created(kind *resource.Kind, obj resource.Object, manager str
 // apply merges what manager wants into live and returns the result. Errors: a 409 Status
 // with the fields that others own, 400.
 func (m *Managers) apply(kind *resource.Kind, subresource string, live resource.Object, patch *unstructured.Unstructured, manager string, force bool) (resource.Object, error) {
-	obj, err := m.byDoor[door{kind.GroupVersionKind, subresource}].Apply(live, patch, manager, force)
+	keeper, err := m.of(kind, subresource)
+	if err != nil {
+		return nil, err
+	}
+	obj, err := keeper.Apply(live, patch, manager, force)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -27,6 +28,16 @@ const maxPatchOperations = 10000
 var patchTypes = []string{
 	string(types.JSONPatchType), string(types.MergePatchType),
 	string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType),
+}
+
+// customPatchTypes are those of kinds whose Go type, which would say how lists are merged, is not known.
+var customPatchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType)}
+
+func (c *call) patchTypes() []string {
+	if c.kind.Custom != nil {
+		return customPatchTypes
+	}
+	return patchTypes
 }
 
 // patch is a change as the client sent it.
@@ -70,12 +81,8 @@ func patching(o metav1.PatchOptions) state.UpdateOptions {
 
 func (c *call) readPatch() (*patch, metav1.PatchOptions, error) {
 	kind, _, _ := strings.Cut(c.r.Header.Get("Content-Type"), ";")
-	known := false
-	for _, one := range patchTypes {
-		known = known || one == kind
-	}
-	if !known {
-		return nil, metav1.PatchOptions{}, media.Unsupported(patchTypes...)
+	if accepted := c.patchTypes(); !slices.Contains(accepted, kind) {
+		return nil, metav1.PatchOptions{}, media.Unsupported(accepted...)
 	}
 	p := &patch{kind: types.PatchType(kind)}
 	o, err := c.patchOptions(p.kind)
@@ -100,7 +107,7 @@ func (c *call) patched(p *patch, live resource.Object) (resource.Object, error) 
 	if err := c.named(obj); err != nil {
 		return nil, err
 	}
-	c.s.codec.scheme.Default(obj)
+	c.s.kinds.Default(c.kind, obj)
 	return obj, nil
 }
 
@@ -117,8 +124,7 @@ func (p *patch) on(s *Server, kind *resource.Kind, live resource.Object) (resour
 	if err != nil {
 		return nil, err
 	}
-	into := kind.New()
-	_, _, found, err := decode(s.codec.kinds[media.JSON], after, kind.GroupVersionKind, into, p.validation)
+	into, found, err := s.codec.patchedKind(after, kind, p.validation)
 	if err != nil {
 		return nil, p.unfit(string(after), append(loose, strictErrors(err)...), err)
 	}

@@ -43,7 +43,7 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, at target
 		c.r = r.WithContext(ctx)
 	}
 	if err == nil {
-		c.out, err = media.Negotiate(r, true)
+		c.out, err = c.negotiate()
 		if long && at.verb != "watch" {
 			err = nil // streams speak their own language
 		}
@@ -54,6 +54,14 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, at target
 	if err != nil {
 		s.fail(w, r, err)
 	}
+}
+
+// negotiate chooses the form of the answer. Custom objects have no protobuf; their metadata has.
+func (c *call) negotiate() (media.Type, error) {
+	if c.kind != nil && c.kind.Custom != nil {
+		return media.NegotiateText(c.r)
+	}
+	return media.Negotiate(c.r, true)
 }
 
 // find chooses what answers the call, and says whether it may run for long.
@@ -112,6 +120,7 @@ func (s *Server) routes() (http.Handler, error) {
 	mux.HandleFunc("GET /version", s.version)
 	mux.HandleFunc("GET /version/{$}", s.version)
 	mux.Handle("GET /metrics", s.metrics.handler())
+	s.openID(mux)
 	if s.cfg.Registry != nil {
 		mux.Handle("/v2/", s.cfg.Registry)
 	}

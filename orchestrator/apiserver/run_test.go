@@ -99,7 +99,7 @@ func TestRun(t *testing.T) {
 		path   string
 		code   int
 	}{
-		{admin, "/api/v1/pods", 200}, {jane, "/api/v1/pods", 403}, {jane, "/api", 200}, {ca.client(), "/api", 401}, {ca.client(), "/readyz", 200},
+		{admin, "/api/v1/pods", 200}, {jane, "/api/v1/pods", 403}, {jane, "/api", 200}, {ca.client(), "/api", 403}, {ca.client(), "/readyz", 200},
 	} {
 		response, err := test.client.Get(base + test.path)
 		if err != nil {
@@ -121,7 +121,7 @@ func TestRun(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if a := c.ask("GET", "/readyz", ""); a.StatusCode != 500 || !strings.Contains(a.body, "[-]shutdown failed: reason withheld") {
+	if a := c.ask("GET", "/readyz", "", "Authorization: "); a.StatusCode != 500 || !strings.Contains(a.body, "[-]shutdown failed: reason withheld") {
 		t.Errorf("after the end: %d %s", a.StatusCode, a.body)
 	}
 }

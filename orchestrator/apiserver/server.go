@@ -18,6 +18,7 @@ import (
 	"wherry/orchestrator/apiserver/openapi"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
+	"wherry/orchestrator/token"
 )
 
 // Config is what a Server needs. State is required, opened with Managers of the same kinds.
@@ -29,7 +30,11 @@ type Config struct {
 	Registry http.Handler
 	// Snapshots is mounted at /snapshots; nil: not found.
 	Snapshots http.Handler
-	// Authenticator finds the user; nil: client certificates. Authorizer judges; nil: auth.Builtin.
+	// Tokens makes service-account tokens; nil: none are made.
+	Tokens *token.Tokens
+	// Bearer are the kinds of bearer tokens that are believed, and that TokenReview tells about.
+	Bearer auth.Bearer
+	// Authenticator finds the user; nil: client certificates and Bearer. Authorizer judges; nil: auth.Builtin.
 	Authenticator auth.Authenticator
 	Authorizer    auth.Authorizer
 	// Version is shown at /version; the zero value shows the Kubernetes release whose API this is.
@@ -65,7 +70,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("apiserver: no state given")
 	}
 	if cfg.Authenticator == nil {
-		cfg.Authenticator = auth.Certificates{}
+		cfg.Authenticator = auth.AnyOf{auth.Certificates{}, cfg.Bearer}
 	}
 	if cfg.Authorizer == nil {
 		cfg.Authorizer = auth.Builtin{}

@@ -34,6 +34,7 @@ var (
 		{of: pods, name: "log", kind: corev1.SchemeGroupVersion.WithKind("Pod"), long: true, doors: map[string]handler{"get": (*call).log}},
 		{of: pods, name: "portforward", kind: corev1.SchemeGroupVersion.WithKind("PodPortForwardOptions"), long: true, doors: streaming((*call).forward)},
 		{of: pods, name: "proxy", kind: corev1.SchemeGroupVersion.WithKind("PodProxyOptions"), long: true, doors: anyVerb((*call).proxyPod)},
+		{of: accounts, name: "token", kind: tokenRequestKind, doors: map[string]handler{"create": (*call).tokenRequest}},
 		{of: services, name: "proxy", kind: corev1.SchemeGroupVersion.WithKind("ServiceProxyOptions"), long: true, doors: anyVerb((*call).proxyService)},
 	}
 	bindingKind  = corev1.SchemeGroupVersion.WithKind("Binding")

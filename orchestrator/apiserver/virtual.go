@@ -36,6 +36,7 @@ func virtuals() map[string]virtual {
 		v := virtual{gvr: kind.GroupVersion().WithResource(singular + "s"), kind: kind, singular: singular, namespaced: namespaced, create: create}
 		all[v.gvr.String()] = v
 	}
+	add(tokenReviewKind, false, (*call).tokenReview)
 	add(reviewKind, false, (*call).selfSubjectReview)
 	add(accessReviewKind, false, (*call).selfSubjectAccessReview)
 	add(rulesReviewKind, false, (*call).selfSubjectRulesReview)

@@ -46,7 +46,7 @@ func (c *call) received(validation string) (resource.Object, error) {
 		return nil, err
 	}
 	c.dedupOwners(d.object)
-	c.s.codec.scheme.Default(d.object)
+	c.s.kinds.Default(c.kind, d.object)
 	return d.object, nil
 }
 

@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"wherry/orchestrator/resource"
@@ -25,8 +27,10 @@ type Key = types.NamespacedName
 // Controller is one loop over one kind of key.
 type Controller struct {
 	Name string
-	// Sources wake the controller.
-	Sources []Source
+	// Sources wake the controller, and so do changes of all kinds by way of EveryKind, if it is not nil: of those too that
+	// are defined at run time, but not of lazy ones (Events).
+	Sources   []Source
+	EveryKind func(kind *resource.Kind, e state.Event) []Key
 	// Reconcile brings what the key names to where it should be. A positive duration asks
 	// to be called again after it, whatever happens; an error asks with backoff.
 	Reconcile func(ctx context.Context, key Key) (time.Duration, error)
@@ -110,6 +114,9 @@ func (l *loop) run(ctx context.Context) error {
 		}
 		group.Go(func() error { return l.follow(ctx, kind, source) })
 	}
+	if l.EveryKind != nil {
+		group.Go(func() error { return l.followAll(ctx) })
+	}
 	workers := l.Workers
 	if workers == 0 {
 		workers = 4
@@ -125,10 +132,47 @@ func (l *loop) run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// followAll follows all kinds, those to come too.
+func (l *loop) followAll(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	following := make(map[schema.GroupResource]bool)
+	ended := make(chan schema.GroupResource)
+	follow := func(kind *resource.Kind) {
+		resource := kind.GroupResource()
+		following[resource] = true
+		group.Go(func() error {
+			err := l.follow(ctx, kind, OnEvents(kind, func(e state.Event) []Key { return l.EveryKind(kind, e) }))
+			select {
+			case ended <- resource:
+			case <-ctx.Done():
+			}
+			return err
+		})
+	}
+	for {
+		changed := l.state.Kinds().Changed()
+		for _, kind := range l.state.Kinds().Stored() {
+			if !kind.Lazy && !following[kind.GroupResource()] {
+				follow(kind)
+			}
+		}
+		select {
+		case <-changed:
+		case resource := <-ended:
+			delete(following, resource)
+		case <-ctx.Done():
+			return group.Wait()
+		}
+	}
+}
+
 // follow turns a kind's changes into keys, from everything that exists on.
 func (l *loop) follow(ctx context.Context, kind *resource.Kind, source Source) error {
 	for ctx.Err() == nil {
 		err := l.watch(ctx, kind, source)
+		if errors.Is(err, state.ErrWithdrawn) {
+			return nil
+		}
 		if err != nil && !apierrors.IsResourceExpired(err) && ctx.Err() == nil {
 			return fmt.Errorf("controller %s: watching %s: %w", l.Name, kind.Plural, err)
 		}

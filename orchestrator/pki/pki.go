@@ -50,6 +50,8 @@ type PKI struct {
 	ca      *x509.Certificate
 	key     crypto.Signer
 	reset   [32]byte
+	tokens  *TokenKeys
+	sealer  *Sealer
 
 	mu     sync.Mutex
 	server *tls.Certificate
@@ -75,7 +77,10 @@ func Open(dir string, o Options) (*PKI, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, p.loadReset(dir)
+	if err := p.loadReset(dir); err != nil {
+		return nil, err
+	}
+	return p, p.loadKeys(dir)
 }
 
 func (p *PKI) load(dir string) error {

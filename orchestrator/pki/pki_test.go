@@ -49,14 +49,24 @@ func TestAuthorityIsMadeOnceAndKept(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		return
 	}
-	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 3 {
-		t.Fatal(files, err)
-	}
-	for _, f := range files {
-		if info, err := f.Info(); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", f.Name(), info.Mode(), err)
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
 		}
+		want := os.FileMode(0o600)
+		if e.IsDir() {
+			want = 0o700
+		} else {
+			files++
+		}
+		if info, err := e.Info(); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+		return nil
+	})
+	if err != nil || files != 5 {
+		t.Errorf("%d files: %v", files, err)
 	}
 }
 

@@ -52,7 +52,7 @@ func (p *PKI) serverTemplate() *x509.Certificate {
 		Subject:     pkix.Name{CommonName: "wherry-server"},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:    []string{link.ServerName, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc.cluster.local"},
+		DNSNames:    []string{link.ServerName, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, p.options.ServiceIP},
 	}
 	hosts := p.options.Hosts

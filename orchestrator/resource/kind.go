@@ -35,11 +35,25 @@ type Kind struct {
 
 	// View says that the kind is another version of a stored one. nil: it is stored itself.
 	View *View
+	// Unserved marks a stored kind that clients only see through its views.
+	Unserved bool
 
 	// Lazy marks kinds whose writes may be lost in a crash (Event).
 	Lazy bool
 	// CreateOnUpdate lets PUT create; UnconditionalUpdate lets it omit resourceVersion.
 	CreateOnUpdate, UnconditionalUpdate bool
+
+	// Default fills in what the object does not say, in place. nil: the scheme does.
+	Default func(obj Object)
+	// Decoded is told of every object that was read from the store, and completes it in place. nil:
+	// nothing to do.
+	Decoded func(obj Object)
+	// Defines returns the kinds that an object of this kind defines (CustomResourceDefinition).
+	// They are served as long as the object exists. nil: none.
+	Defines func(obj Object) []*Kind
+	// Custom is set for kinds that an object defines: their objects are *unstructured.Unstructured,
+	// which are stored as JSON.
+	Custom *Custom
 
 	// PrepareForCreate clears what a client may not set (status) and completes what the
 	// server decides (generation). PrepareForUpdate does so against the old object:

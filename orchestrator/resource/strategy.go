@@ -115,8 +115,10 @@ func keepMetadata(prepare func(obj, old Object)) func(obj, old Object) {
 // words about a name are the ones shown.
 func withMetadata(f func(Object) field.ErrorList, namespaced bool) func(Object) field.ErrorList {
 	return func(obj Object) field.ErrorList {
-		if errs := f(obj); len(errs) > 0 {
-			return errs
+		if f != nil {
+			if errs := f(obj); len(errs) > 0 {
+				return errs
+			}
 		}
 		return genericvalidation.ValidateObjectMetaAccessor(obj, namespaced, pathSegment, field.NewPath("metadata"))
 	}
@@ -127,6 +129,9 @@ func withMetadataUpdate(f func(obj, old Object) field.ErrorList, namespaced bool
 		path := field.NewPath("metadata")
 		errs := genericvalidation.ValidateObjectMetaAccessor(obj, namespaced, pathSegment, path)
 		errs = append(errs, genericvalidation.ValidateObjectMetaAccessorUpdate(obj, old, path)...)
+		if f == nil {
+			return errs
+		}
 		return append(errs, f(obj, old)...)
 	}
 }

@@ -79,10 +79,13 @@ func converted[I any](to *Kind) func(context.Context, []Object) ([]Object, error
 	}
 }
 
-// Versions are the kinds in which the objects of k are served: the stored one, then its views.
+// Versions are the kinds in which the objects of k are served: the stored one if it is served, then its views.
 func (r *Registry) Versions(k *Kind) []*Kind {
-	all := []*Kind{k.Stored()}
-	for _, v := range r.all {
+	var all []*Kind
+	if stored := k.Stored(); !stored.Unserved {
+		all = append(all, stored)
+	}
+	for _, v := range r.All() {
 		if v.View != nil && v.View.Of == k.Stored() {
 			all = append(all, v)
 		}
@@ -90,8 +93,8 @@ func (r *Registry) Versions(k *Kind) []*Kind {
 	return all
 }
 
-// Stored are the kinds that are stored, in the order of All: each object is of one of them.
-func (r *Registry) Stored() []*Kind { return r.stored }
+// Stored are the kinds that are stored, in the order of All: each object is of one of them. Not all of them are served.
+func (r *Registry) Stored() []*Kind { return r.current.Load().stored }
 
 // Converter converts objects between the versions in which they are served, and is otherwise the scheme's.
 func (r *Registry) Converter() runtime.ObjectConvertor { return versions{r.scheme, r} }

@@ -155,9 +155,9 @@ func (c *Commit) Beside(obj Object) error {
 	if err != nil {
 		return apierrors.NewBadRequest("invalid resourceVersion: " + err.Error())
 	}
-	e, ok := c.state.lookup(t.kind, obj.GetNamespace(), obj.GetName())
+	e, ok := c.state.lookup(t.kind(), obj.GetNamespace(), obj.GetName())
 	if !ok {
-		return apierrors.NewNotFound(t.kind.GroupResource(), obj.GetName())
+		return apierrors.NewNotFound(t.kind().GroupResource(), obj.GetName())
 	}
 	w, err := t.encoded(e, obj)
 	if err != nil {

@@ -117,7 +117,7 @@ func (s *State) bindOps(k *resource.Kind, bindings []Binding, results []error) [
 			continue
 		}
 		assign(pod, b)
-		data, err := t.codec.encode(pod)
+		data, err := t.as.Load().codec.encode(pod)
 		if err != nil {
 			results[i] = apierrors.NewInternalError(fmt.Errorf("encoding pod %s: %w", b.Name, err))
 			continue

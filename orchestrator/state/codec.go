@@ -40,16 +40,22 @@ type codec struct {
 	gvk schema.GroupVersionKind
 	new func() Object
 	typ reflect.Type // what new points at
+	// decoded completes what was read; nil: it is complete.
+	decoded func(Object)
+	// mixed leaves objects the apiVersion that they have.
+	mixed bool
 }
 
 func newCodec(k *resource.Kind) codec {
-	return codec{gvk: k.GroupVersionKind, new: k.New, typ: reflect.TypeOf(k.New()).Elem()}
+	return codec{gvk: k.GroupVersionKind, new: k.New, typ: reflect.TypeOf(k.New()).Elem(), decoded: k.Decoded, mixed: k.Custom != nil && k.Custom.Mixed}
 }
 
 // encode sets apiVersion and kind of obj, clears its resourceVersion, and returns what to
 // store.
 func (c codec) encode(obj Object) ([]byte, error) {
-	obj.GetObjectKind().SetGroupVersionKind(c.gvk)
+	if !c.mixed {
+		obj.GetObjectKind().SetGroupVersionKind(c.gvk)
+	}
 	obj.SetResourceVersion("")
 	m, ok := obj.(message)
 	if !ok {
@@ -86,7 +92,12 @@ func (c codec) decode(data []byte) (Object, error) {
 	} else if err := json.Unmarshal(data, obj); err != nil {
 		return nil, err
 	}
-	obj.GetObjectKind().SetGroupVersionKind(c.gvk)
+	if !c.mixed {
+		obj.GetObjectKind().SetGroupVersionKind(c.gvk)
+	}
+	if c.decoded != nil {
+		c.decoded(obj)
+	}
 	return obj, nil
 }
 

@@ -60,7 +60,7 @@ func (s *State) create(ctx context.Context, k *resource.Kind, draft Object, o Cr
 	if err := beginNew(k, draft); err != nil {
 		return nil, err
 	}
-	s.kinds.Scheme().Default(draft)
+	s.kinds.Default(k, draft)
 	draft = s.owned(ctx, k, "", nil, draft, o.Manager)
 	a := Attributes{
 		Kind: k, Operation: OpCreate, Namespace: draft.GetNamespace(), Name: draft.GetName(),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,12 +88,19 @@ func (e *Entry) Object() Object {
 }
 
 func (e *Entry) decode() (Object, error) {
-	obj, err := e.table.codec.decode(e.data)
+	obj, err := e.table.as.Load().codec.decode(e.data)
 	if err != nil {
 		return nil, err
 	}
 	obj.SetResourceVersion(formatRevision(e.revision))
 	return obj, nil
+}
+
+// forget drops what was made of the bytes: they are to be read otherwise from now on.
+func (e *Entry) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.object = weak.Pointer[byte]{}
 }
 
 // weakly points at an object, which must be a pointer, without keeping it.
@@ -102,7 +110,7 @@ func weakly(obj Object) weak.Pointer[byte] {
 
 // strongly is the object of the table's type whose first byte is p.
 func (e *Entry) strongly(p *byte) Object {
-	return reflect.NewAt(e.table.codec.typ, unsafe.Pointer(p)).Interface().(Object)
+	return reflect.NewAt(e.table.as.Load().codec.typ, unsafe.Pointer(p)).Interface().(Object)
 }
 
 // JSON is the object as the API shows it (one line without its end, apiVersion and kind
@@ -112,6 +120,7 @@ func (e *Entry) JSON() []byte {
 		e.used.Store(true)
 		return *b
 	}
+	as := e.table.as.Load()
 	obj := e.Object()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -122,7 +131,7 @@ func (e *Entry) JSON() []byte {
 	if err != nil {
 		panic(fmt.Sprintf("state: %s%s was decoded but cannot be encoded: %v", e.table.prefix, e.key, err))
 	}
-	e.table.cache.keep(e, b)
+	e.table.cache.keep(e, b, as)
 	return b
 }
 
@@ -156,11 +165,11 @@ type encodings struct {
 	queue  []*Entry // oldest first; each has json
 }
 
-// keep lets e keep b; e has no JSON yet, and its mu is held.
-func (c *encodings) keep(e *Entry, b []byte) {
+// keep lets e keep b, which was made while its table had the shape as; e has no JSON yet, and its mu is held.
+func (c *encodings) keep(e *Entry, b []byte, as *shape) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(b) > c.budget {
+	if len(b) > c.budget || e.table.as.Load() != as {
 		return
 	}
 	for c.bytes+len(b) > c.budget {
@@ -169,6 +178,19 @@ func (c *encodings) keep(e *Entry, b []byte) {
 	e.json.Store(&b)
 	c.queue = append(c.queue, e)
 	c.bytes += len(b)
+}
+
+// drop forgets what was kept of a table, whose shape has changed.
+func (c *encodings) drop(t *table) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = slices.DeleteFunc(c.queue, func(e *Entry) bool {
+		if e.table != t {
+			return false
+		}
+		c.bytes -= len(*e.json.Swap(nil))
+		return true
+	})
 }
 
 // evict looks at the oldest entry: it goes, or to the end of the queue if it was used.

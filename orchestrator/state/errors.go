@@ -22,6 +22,9 @@ const (
 	objectModified = "the object has been modified; please apply your changes to the latest version and try again"
 )
 
+// ErrWithdrawn says that the object that defined a kind is gone: there will be no more changes.
+var ErrWithdrawn = errors.New("state: the kind is defined no more")
+
 // listError words what the store says about a list in its history.
 func listError(err error, p plan) error {
 	switch {

@@ -28,12 +28,17 @@ const openPage = 1000
 // load makes the copy anew of one consistent reading of the store. Watches from before it
 // go on from the store's history, or expire.
 func (s *State) load(ctx context.Context) error {
-	tables := make(map[*table]*contents, len(s.tables))
-	for _, t := range s.tables {
+	revision, err := s.loadDefined(ctx)
+	if err != nil {
+		return err
+	}
+	known := s.tables.Load()
+	tables := make(map[*table]*contents, len(known.byPrefix))
+	for _, t := range known.byPrefix {
 		tables[t] = &contents{}
 	}
 	claims := make(map[string]types.UID)
-	o := store.ListOptions{Limit: openPage}
+	o := store.ListOptions{Limit: openPage, Revision: revision}
 	for more := true; more; {
 		page, err := s.store.List(ctx, "/", o)
 		if err != nil {
@@ -77,22 +82,54 @@ func (s *State) follow(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("state: following the store: %w", err)
 		}
-		if err := s.advance(events, revision); err != nil {
+		if err := s.advance(ctx, events, revision); err != nil {
 			return err
 		}
 	}
 }
 
+// loadDefined makes the tables and the registry follow the objects that define kinds, and returns the
+// revision at which they were read; 0 if the newest may be read.
+func (s *State) loadDefined(ctx context.Context) (store.Revision, error) {
+	o := store.ListOptions{}
+	for _, t := range s.tables.Load().definers {
+		page, err := s.store.List(ctx, t.prefix, o)
+		if err != nil {
+			return 0, fmt.Errorf("state: reading the store: %w", err)
+		}
+		o.Revision = page.Revision
+		defined := make(map[string]bool)
+		for _, e := range page.Entries {
+			c, err := s.read(store.Event{Entry: e})
+			if err != nil {
+				return 0, err
+			}
+			defined[definer(t, c.key)] = true
+			if err := s.define(ctx, c, 0); err != nil {
+				return 0, err
+			}
+		}
+		s.undefine(t, defined)
+	}
+	return o.Revision, nil
+}
+
 // advance applies the events and then lets readers see revision.
-func (s *State) advance(events []store.Event, revision store.Revision) error {
+func (s *State) advance(ctx context.Context, events []store.Event, revision store.Revision) error {
 	changes := make([]change, 0, len(events))
 	for _, e := range events {
 		c, err := s.read(e)
 		if err != nil {
 			return err
 		}
-		if c.table != nil {
-			changes = append(changes, c)
+		if c.table == nil {
+			continue
+		}
+		changes = append(changes, c)
+		if c.table.kind().Defines != nil {
+			if err := s.define(ctx, c, e.Entry.Revision); err != nil {
+				return err
+			}
 		}
 	}
 	s.mu.Lock()

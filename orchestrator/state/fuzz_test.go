@@ -31,7 +31,7 @@ func FuzzContinue(f *testing.F) {
 func FuzzEntry(f *testing.F) {
 	k, _ := resource.New().For((*corev1.ConfigMap)(nil))
 	table := newTable(k, &encodings{budget: 1 << 20})
-	good, err := table.codec.encode(&corev1.ConfigMap{
+	good, err := table.as.Load().codec.encode(&corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b", Labels: map[string]string{"c": "d"}},
 		Data:       map[string]string{"k": "v"},
 	})
@@ -53,7 +53,7 @@ func FuzzEntry(f *testing.F) {
 		if p := e.Proto(); bytes.HasPrefix(data, magic) != (p != nil) {
 			t.Errorf("protobuf of %q: %q", data, p)
 		} else if p != nil {
-			again, err := table.codec.decode(p)
+			again, err := table.as.Load().codec.decode(p)
 			if err != nil || again.GetResourceVersion() != "9" {
 				t.Errorf("protobuf of %q does not decode: %v", data, err)
 			}

@@ -24,7 +24,8 @@ func (s *State) show(ctx context.Context, k *resource.Kind, entries ...*Entry) (
 	if err != nil {
 		return nil, conversion(k, err)
 	}
-	t := &table{kind: k, prefix: s.table(k).prefix, codec: newCodec(k), cache: &encodings{}}
+	t := newTable(k, &encodings{})
+	t.prefix = s.table(k).prefix
 	shown := make([]*Entry, len(entries))
 	for i, e := range entries {
 		if shown[i], err = t.shown(e, objs[i]); err != nil {
@@ -37,7 +38,7 @@ func (s *State) show(ctx context.Context, k *resource.Kind, entries ...*Entry) (
 // shown is e with another object.
 func (t *table) shown(e *Entry, obj Object) (*Entry, error) {
 	obj = clone(obj) // it may share memory with e's
-	data, err := t.codec.encode(obj)
+	data, err := t.as.Load().codec.encode(obj)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +62,10 @@ func (s *State) shows(ctx context.Context, k *resource.Kind, obj Object) (Object
 
 // encoded prepares to write obj, which is of k, over live.
 func (s *State) encoded(ctx context.Context, k *resource.Kind, live *Entry, obj Object) (write, error) {
-	t := s.table(k)
+	t, err := s.writable(k)
+	if err != nil {
+		return write{}, err
+	}
 	if k.View == nil {
 		return t.encoded(live, obj)
 	}
@@ -70,7 +74,7 @@ func (s *State) encoded(ctx context.Context, k *resource.Kind, live *Entry, obj 
 		return write{}, conversion(k, err)
 	}
 	obj = clone(stored[0])
-	s.kinds.Scheme().Default(obj)
+	s.kinds.Default(k.Stored(), obj)
 	return t.encoded(live, obj)
 }
 

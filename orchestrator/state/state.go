@@ -15,9 +15,8 @@ package state
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"sync"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -46,8 +45,8 @@ type State struct {
 	admission Admission
 	managers  Managers
 	turns     turns
-	tables    map[*resource.Kind]*table
-	byPrefix  map[string]*table // "/core/pods/"
+	cache     *encodings
+	tables    atomic.Pointer[tables]
 
 	mu       sync.RWMutex // guards what follows and what is in the tables
 	revision store.Revision
@@ -70,17 +69,11 @@ func Open(ctx context.Context, st store.Store, o Options) (*State, error) {
 	}
 	s := &State{
 		store: st, kinds: o.Kinds, admission: o.Admission, managers: o.Managers,
-		tables:   make(map[*resource.Kind]*table),
-		byPrefix: make(map[string]*table),
-		claims:   make(map[string]types.UID),
-		ended:    make(chan struct{}),
+		cache:  &encodings{budget: o.CacheBytes},
+		claims: make(map[string]types.UID),
+		ended:  make(chan struct{}),
 	}
-	cache := &encodings{budget: o.CacheBytes}
-	for _, k := range o.Kinds.Stored() {
-		t := newTable(k, cache)
-		s.tables[k] = t
-		s.byPrefix[t.prefix] = t
-	}
+	s.tables.Store(newTables(o.Kinds.Stored(), s.cache))
 	if err := s.load(ctx); err != nil {
 		return nil, err
 	}
@@ -115,28 +108,4 @@ func (s *State) Revision() store.Revision {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.revision
-}
-
-// table is where the objects of a kind are stored; asking for a kind that was not registered is a mistake
-// of the program.
-func (s *State) table(k *resource.Kind) *table {
-	t, ok := s.tables[k.Stored()]
-	if !ok {
-		panic(fmt.Sprintf("state: kind %s is not registered", k.GroupVersionKind))
-	}
-	return t
-}
-
-// locate finds the table of a store key and the key in it; nil for keys that hold no
-// object of a known kind.
-func (s *State) locate(key string) (*table, string) {
-	group := strings.IndexByte(key[1:], '/') + 1
-	if group == 0 {
-		return nil, ""
-	}
-	plural := strings.IndexByte(key[group+1:], '/') + group + 1
-	if plural == group {
-		return nil, ""
-	}
-	return s.byPrefix[key[:plural+1]], key[plural+1:]
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync/atomic"
 
 	"github.com/tidwall/btree"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,14 +18,25 @@ type tree = btree.Map[string, *Entry]
 
 // table holds the objects of one kind.
 type table struct {
-	kind   *resource.Kind
-	prefix string // of its keys in the store
-	codec  codec
-	cache  *encodings
+	prefix  string // of its keys in the store
+	cache   *encodings
+	definer string // who defines its kind; "" for built-in kinds
+	as      atomic.Pointer[shape]
 
 	*contents               // guarded by State.mu
 	changed   chan struct{} // closed and replaced by every change; guarded by State.mu
+	withdrawn bool          // its kind is defined no more: nothing follows; guarded by State.mu
 }
+
+// shape is how the objects of a table are read and written. It changes when a kind is defined anew.
+type shape struct {
+	kind  *resource.Kind
+	codec codec
+}
+
+func newShape(k *resource.Kind) *shape { return &shape{kind: k, codec: newCodec(k)} }
+
+func (t *table) kind() *resource.Kind { return t.as.Load().kind }
 
 // contents are a table's objects, under "<namespace>/<name>", and what is known of their
 // past.
@@ -41,11 +53,12 @@ func newTable(k *resource.Kind, cache *encodings) *table {
 	if group == "" {
 		group = "core"
 	}
-	return &table{
-		kind: k, prefix: "/" + group + "/" + k.Plural + "/",
-		codec: newCodec(k), cache: cache,
+	t := &table{
+		prefix: "/" + group + "/" + k.Plural + "/", cache: cache,
 		contents: &contents{}, changed: make(chan struct{}),
 	}
+	t.as.Store(newShape(k))
+	return t
 }
 
 // key is where an object is in its table.

@@ -167,7 +167,7 @@ func (u *updater) changed(ctx context.Context, live Object) (Object, error) {
 	if err := u.checkIdentity(obj, live); err != nil {
 		return nil, err
 	}
-	u.kinds.Scheme().Default(obj)
+	u.kinds.Default(u.kind, obj)
 	obj = u.owned(ctx, u.kind, u.o.Subresource, live, obj, u.o.Manager)
 	a := u.attributes(obj, live)
 	if err := u.admit(ctx, &a); err != nil {

@@ -124,8 +124,8 @@ func (w *Watch) rewind(ctx context.Context) error {
 // are Added and Deleted. The revision says how far the watch has come: nothing up to it
 // is missing. It is also right when Next returns the error of its context, so that a
 // caller that waits with a deadline can send a bookmark and call Next again.
-// Errors: Expired when the reader fell behind the history, store.ErrClosed after Close or
-// when the state has stopped, the context's.
+// Errors: Expired when the reader fell behind the history, ErrWithdrawn when the kind is defined no more,
+// store.ErrClosed after Close or when the state has stopped, the context's.
 func (w *Watch) Next(ctx context.Context) ([]Event, store.Revision, error) {
 	var err error
 	if w.pending == nil {
@@ -201,7 +201,7 @@ func (w *Watch) show(ctx context.Context, events []Event) ([]Event, error) {
 func (w *Watch) collect(ctx context.Context) ([]Event, <-chan struct{}, error) {
 	s := w.state
 	s.mu.RLock()
-	floor, changed, revision := w.table.recent.floor, w.table.changed, s.revision
+	floor, changed, revision, withdrawn := w.table.recent.floor, w.table.changed, s.revision, w.table.withdrawn
 	var records []*record
 	if w.pos >= floor {
 		records = w.table.recent.since(w.pos)
@@ -213,7 +213,11 @@ func (w *Watch) collect(ctx context.Context) ([]Event, <-chan struct{}, error) {
 	}
 	w.leaveHistory()
 	w.pos = max(w.pos, revision)
-	return w.matcher.filter(records), changed, nil
+	events := w.matcher.filter(records)
+	if withdrawn && len(events) == 0 {
+		return nil, nil, ErrWithdrawn
+	}
+	return events, changed, nil
 }
 
 // past returns the next batch of the store's history.

@@ -29,16 +29,17 @@ type write struct {
 
 // encoded prepares to write obj over live.
 func (t *table) encoded(live *Entry, obj Object) (write, error) {
-	data, err := t.codec.encode(obj)
+	as := t.as.Load()
+	data, err := as.codec.encode(obj)
 	if err != nil {
-		return write{}, apierrors.NewInternalError(fmt.Errorf("encoding %s %s: %w", t.kind.Kind, obj.GetName(), err))
+		return write{}, apierrors.NewInternalError(fmt.Errorf("encoding %s %s: %w", as.kind.Kind, obj.GetName(), err))
 	}
 	return write{table: t, key: key(obj.GetNamespace(), obj.GetName()), live: live, obj: obj, data: data}, nil
 }
 
 // ops are the write's operations: the object's, then its claims'.
 func (w *write) ops() []store.Op {
-	k := w.table.kind
+	k := w.table.kind()
 	op := store.Op{Key: w.table.prefix + w.key, Value: w.data, If: store.At(0), Lazy: k.Lazy}
 	switch {
 	case w.at != nil:

@@ -8,12 +8,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 )
 
 // maxCache is how large the cache may be when an engine starts; the oldest files go first.
 const maxCache = 2 << 30
+
+// abandoned is the age of a temporary file that nobody is writing any more.
+const abandoned = time.Hour
 
 // openCache opens the cache of compiled code in dir, or one in memory.
 func openCache(dir string) (wazero.CompilationCache, error) {
@@ -58,7 +62,8 @@ func pruneCache(dir string, limit int64) error {
 	}
 	slices.SortFunc(files, func(a, b cached) int { return cmp.Compare(b.ModTime().UnixNano(), a.ModTime().UnixNano()) })
 	for _, f := range files {
-		if limit -= f.Size(); limit < 0 || strings.HasSuffix(f.path, ".tmp") {
+		left := strings.HasSuffix(f.path, ".tmp") && time.Since(f.ModTime()) > abandoned
+		if limit -= f.Size(); limit < 0 || left {
 			if err := os.Remove(f.path); err != nil {
 				return err
 			}

@@ -48,7 +48,6 @@ func (s *System) openMounts(mounts []Mount) ([]*descriptor, error) {
 	var dirs []*descriptor
 	byPath := map[string]*dir{}
 	preopened := func(path string) *dir {
-		path = pathpkg.Clean("/" + path)
 		d := byPath[path]
 		if d == nil {
 			d = &dir{sys: s, path: "."}
@@ -58,6 +57,7 @@ func (s *System) openMounts(mounts []Mount) ([]*descriptor, error) {
 		return d
 	}
 	for _, m := range mounts {
+		m.Guest = pathpkg.Clean(m.Guest)
 		host, err := filepath.EvalSymlinks(m.Host)
 		if err != nil {
 			return nil, fmt.Errorf("wasip1: mount %s: %w", m.Guest, err)
@@ -82,7 +82,7 @@ func (s *System) openMounts(mounts []Mount) ([]*descriptor, error) {
 			d.root, d.mount = opened.root, opened
 			continue
 		}
-		d := preopened(pathpkg.Dir(pathpkg.Clean("/" + m.Guest)))
+		d := preopened(pathpkg.Dir(m.Guest))
 		if d.files == nil {
 			d.files = map[string]place{}
 		}

@@ -26,7 +26,8 @@ type Address struct {
 	Addr    netip.AddrPort
 }
 
-// Mount is a directory (or single file) of the host that the guest sees at Guest.
+// Mount is a directory (or single file) of the host that the guest sees at Guest: an absolute path, or one that is
+// relative to a working directory that it does not know.
 type Mount struct {
 	Host, Guest string
 	ReadOnly    bool

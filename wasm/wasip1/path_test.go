@@ -613,7 +613,7 @@ func TestMountsAreChecked(t *testing.T) {
 	dir := t.TempDir()
 	for _, mounts := range [][]Mount{
 		{{Host: filepath.Join(dir, "missing"), Guest: "/"}},
-		{{Host: dir, Guest: "/a"}, {Host: dir, Guest: "a/"}},
+		{{Host: dir, Guest: "/a"}, {Host: dir, Guest: "/a/"}},
 	} {
 		if s, err := New(Config{Mounts: mounts}); err == nil {
 			t.Errorf("%v: accepted", mounts)

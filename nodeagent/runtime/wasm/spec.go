@@ -11,9 +11,6 @@ import (
 	"wherry/wasm/wasip1"
 )
 
-// defaultMemory is the limit of containers that have none, in bytes: a guest must not take the whole machine.
-const defaultMemory = 512 << 20
-
 // validate refuses what can never run here.
 func validate(s runtime.Spec) error {
 	switch {
@@ -43,10 +40,10 @@ func guestSpec(s runtime.Spec, network wasip1.Network) wasm.Spec {
 		guest.Dir = s.Image.Dir
 	}
 	if guest.MemoryBytes == 0 {
-		guest.MemoryBytes = defaultMemory
+		guest.MemoryBytes = wasm.DefaultMemory
 	}
 	for _, m := range s.Mounts {
-		guest.Mounts = append(guest.Mounts, wasip1.Mount{Host: m.Host, Guest: m.Guest, ReadOnly: m.ReadOnly})
+		guest.Mounts = append(guest.Mounts, wasip1.Mount{Host: m.Host, Guest: path.Join("/", m.Guest), ReadOnly: m.ReadOnly})
 	}
 	if network != nil {
 		guest.Listen = listeners(s.Ports)

@@ -6,6 +6,10 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
@@ -69,7 +73,7 @@ func (a AnyOf) Authenticate(r *http.Request) (*User, error) {
 }
 
 // Certificates takes the user from a verified client certificate, as Kubernetes does: the
-// common name is the user, the organizations are the groups.
+// common name is the user, the organizations are the groups. What the certificate was is told as its hash.
 type Certificates struct{}
 
 // Authenticate implements Authenticator.
@@ -77,14 +81,29 @@ func (Certificates) Authenticate(r *http.Request) (*User, error) {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return nil, nil
 	}
-	subject := r.TLS.VerifiedChains[0][0].Subject
-	if subject.CommonName == "" {
+	leaf := r.TLS.VerifiedChains[0][0]
+	if leaf.Subject.CommonName == "" {
 		return nil, fmt.Errorf("auth: client certificate without a common name")
 	}
+	sum := sha256.Sum256(leaf.Raw)
 	return &User{
-		Name:   subject.CommonName,
-		Groups: append(slices.Clone(subject.Organization), GroupAuthenticated),
+		Name:   leaf.Subject.CommonName,
+		UID:    subjectUID(leaf),
+		Groups: append(slices.Clone(leaf.Subject.Organization), GroupAuthenticated),
+		Extra:  map[string][]string{extraCredential: {"X509SHA256=" + hex.EncodeToString(sum[:])}},
 	}, nil
+}
+
+// uidOID is the attribute of a subject that Kubernetes reads a user's uid from.
+var uidOID = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57683, 2}
+
+func subjectUID(c *x509.Certificate) string {
+	for _, name := range c.Subject.Names {
+		if uid, ok := name.Value.(string); ok && name.Type.Equal(uidOID) {
+			return uid
+		}
+	}
+	return ""
 }
 
 // Attributes are what an authorizer judges: who does what to which object or path.

@@ -96,8 +96,15 @@ func TestCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(admin, got); diff != "" {
+	want := *admin
+	want.Extra = map[string][]string{"authentication.kubernetes.io/credential-id": {
+		"X509SHA256=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}} // of nothing
+	if diff := cmp.Diff(&want, got); diff != "" {
 		t.Error(diff)
+	}
+	uid := pkix.AttributeTypeAndValue{Type: []int{1, 3, 6, 1, 4, 1, 57683, 2}, Value: "u1"}
+	if user, err := (auth.Certificates{}).Authenticate(request(&pkix.Name{CommonName: "jane", Names: []pkix.AttributeTypeAndValue{uid}})); err != nil || user.UID != "u1" {
+		t.Errorf("the uid: %v, %v", user, err)
 	}
 	if user, err := (auth.Certificates{}).Authenticate(request(nil)); user != nil || err != nil {
 		t.Errorf("without a certificate: %v, %v", user, err)

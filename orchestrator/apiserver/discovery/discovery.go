@@ -1,14 +1,16 @@
 // Package discovery tells clients what the API serves: in one document for all groups, as newer
 // clients ask (apidiscovery.k8s.io/v2), and in one document per group and version.
 //
-// The documents are made once, from the registry and from what the apiserver serves beyond
-// it, and are sent as JSON, YAML or Kubernetes protobuf.
+// The documents are made from the registry and from what the apiserver serves beyond it, anew when
+// kinds come and go, and are sent as JSON, YAML or Kubernetes protobuf.
 package discovery
 
 import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,17 +35,53 @@ type Resource struct {
 // Handler answers /api, /api/v1, /apis, /apis/GROUP and /apis/GROUP/VERSION, each with or without a slash
 // at the end, and nothing else.
 type Handler struct {
+	kinds *resource.Registry
+	extra []Resource
+
+	now atomic.Pointer[documents]
+	mu  sync.Mutex // held while documents are made
+}
+
+// documents are those of one generation of kinds.
+type documents struct {
+	generation uint64
 	plain      map[string]*document // by path
 	aggregated map[string]*document // /api and /apis
 }
 
 // New makes the documents. Errors: an extra subresource of a resource that is not served.
 func New(kinds *resource.Registry, extra ...Resource) (*Handler, error) {
+	h := &Handler{kinds: kinds, extra: extra}
+	_, err := h.documents()
+	return h, err
+}
+
+// documents are those of the kinds as they are now.
+func (h *Handler) documents() (*documents, error) {
+	if d := h.now.Load(); d != nil && d.generation == h.kinds.Generation() {
+		return d, nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	kinds, generation := h.kinds.Now()
+	if d := h.now.Load(); d != nil && d.generation == generation {
+		return d, nil
+	}
+	d, err := describe(kinds, h.extra)
+	if err != nil {
+		return nil, err
+	}
+	d.generation = generation
+	h.now.Store(d)
+	return d, nil
+}
+
+func describe(kinds []*resource.Kind, extra []Resource) (*documents, error) {
 	groups, err := collect(kinds, extra)
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{plain: map[string]*document{}, aggregated: map[string]*document{}}
+	h := &documents{plain: map[string]*document{}, aggregated: map[string]*document{}}
 	list := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}, Groups: []metav1.APIGroup{}}
 	for _, g := range groups {
 		base := "/apis/" + g.name
@@ -62,7 +100,7 @@ func New(kinds *resource.Registry, extra ...Resource) (*Handler, error) {
 	h.plain["/apis"] = newDocument(list)
 	h.aggregated["/api"] = newDocument(discoveryList(groups, true))
 	h.aggregated["/apis"] = newDocument(discoveryList(groups, false))
-	for path, d := range h.documents() {
+	for path, d := range h.all() {
 		if err := d.encode(); err != nil {
 			return nil, fmt.Errorf("discovery: %s: %w", path, err)
 		}
@@ -70,7 +108,7 @@ func New(kinds *resource.Registry, extra ...Resource) (*Handler, error) {
 	return h, nil
 }
 
-func (h *Handler) documents() map[string]*document {
+func (h *documents) all() map[string]*document {
 	all := map[string]*document{}
 	for path, d := range h.plain {
 		all[path] = d
@@ -82,6 +120,15 @@ func (h *Handler) documents() map[string]*document {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d, err := h.documents()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	d.serve(w, r)
+}
+
+func (h *documents) serve(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	choice, ok := negotiate(r.Header.Get("Accept"), h.aggregated[path] != nil)
 	switch {
@@ -93,7 +140,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		d.write(w, choice, ok)
 	case choice.aggregated:
-		h.writeCached(w, r, h.aggregated[path], choice)
+		writeCached(w, r, h.aggregated[path], choice)
 	case h.plain[path] != nil:
 		h.plain[path].write(w, choice, ok)
 	default:
@@ -102,7 +149,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // writeCached spares a client that has the document already.
-func (h *Handler) writeCached(w http.ResponseWriter, r *http.Request, d *document, c choice) {
+func writeCached(w http.ResponseWriter, r *http.Request, d *document, c choice) {
 	w.Header().Set("ETag", d.etag)
 	w.Header().Set("Vary", "Accept")
 	w.Header().Set("Cache-Control", "public")

@@ -10,6 +10,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kubeversion "k8s.io/apimachinery/pkg/version"
 
 	"wherry/orchestrator/resource"
 )
@@ -32,7 +33,24 @@ var (
 	subresourceVerbs = []string{"get", "patch", "update"}
 )
 
-func collect(kinds *resource.Registry, extra []Resource) ([]*group, error) {
+// priorities say in which order groups stand, the highest first, as Kubernetes' own APIServices do. Groups of custom kinds
+// come behind all of them.
+var priorities = map[string]int{
+	"": 18000, "apps": 17800, "events.k8s.io": 17750, "authentication.k8s.io": 17700, "authorization.k8s.io": 17600,
+	"autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300, "networking.k8s.io": 17200, "policy": 17100,
+	"rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800, "apiextensions.k8s.io": 16700,
+	"admissionregistration.k8s.io": 16700, "scheduling.k8s.io": 16600, "coordination.k8s.io": 16500, "node.k8s.io": 16300,
+	"discovery.k8s.io": 16200, "flowcontrol.apiserver.k8s.io": 16100,
+}
+
+func (g *group) priority() int {
+	if p, ok := priorities[g.name]; ok {
+		return p
+	}
+	return 1000
+}
+
+func collect(kinds []*resource.Kind, extra []Resource) ([]*group, error) {
 	var groups []*group
 	at := func(gv schema.GroupVersion) *version {
 		i := slices.IndexFunc(groups, func(g *group) bool { return g.name == gv.Group })
@@ -42,7 +60,7 @@ func collect(kinds *resource.Registry, extra []Resource) ([]*group, error) {
 		}
 		return groups[i].version(gv)
 	}
-	for _, k := range kinds.All() {
+	for _, k := range kinds {
 		v := at(k.GroupVersion())
 		v.resources = append(v.resources, kindResource(k))
 		for name, s := range k.Subresources {
@@ -56,8 +74,11 @@ func collect(kinds *resource.Registry, extra []Resource) ([]*group, error) {
 		}
 		v.resources = append(v.resources, extraResource(e))
 	}
-	slices.SortFunc(groups, func(a, b *group) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(groups, func(a, b *group) int {
+		return cmp.Or(cmp.Compare(b.priority(), a.priority()), cmp.Compare(a.name, b.name))
+	})
 	for _, g := range groups {
+		slices.SortFunc(g.versions, func(a, b *version) int { return -kubeversion.CompareKubeAwareVersionStrings(a.name, b.name) })
 		for _, v := range g.versions {
 			slices.SortFunc(v.resources, func(a, b metav1.APIResource) int { return cmp.Compare(a.Name, b.Name) })
 		}

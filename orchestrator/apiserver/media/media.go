@@ -58,6 +58,15 @@ func (t Type) ContentType() string { return t.Format.String() }
 // Negotiate chooses by the Accept header. Transformations count only where transform is
 // true. Errors: a 406 Status.
 func Negotiate(r *http.Request, transform bool) (Type, error) {
+	return negotiate(r, transform, func(Type) bool { return true }, names[:])
+}
+
+// NegotiateText is Negotiate for objects that have no protobuf: only what is made of them may go out as protobuf.
+func NegotiateText(r *http.Request) (Type, error) {
+	return negotiate(r, true, func(t Type) bool { return t.As != Object || t.Format != Protobuf }, names[:Protobuf])
+}
+
+func negotiate(r *http.Request, transform bool, may func(Type) bool, offered []string) (Type, error) {
 	header := r.Header.Get("Accept")
 	if header == "" {
 		return Type{Pretty: pretty(r)}, nil
@@ -65,12 +74,12 @@ func Negotiate(r *http.Request, transform bool) (Type, error) {
 	for _, clause := range goautoneg.ParseAccept(header) {
 		for format := JSON; format <= Protobuf; format++ {
 			t := Type{Format: format, Pretty: pretty(r)}
-			if accepts(clause, format) && t.parameters(clause.Params, transform) {
+			if accepts(clause, format) && t.parameters(clause.Params, transform) && may(t) {
 				return t, nil
 			}
 		}
 	}
-	return Type{}, NotAcceptable("only the following media types are accepted: " + strings.Join(names[:], ", "))
+	return Type{}, NotAcceptable("only the following media types are accepted: " + strings.Join(offered, ", "))
 }
 
 func accepts(clause goautoneg.Accept, f Format) bool {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -24,21 +25,20 @@ import (
 // New returns the controller. Its keys are owners; see owner.key.
 func New(s *state.State) controller.Controller {
 	c := &collector{state: s}
-	for _, kind := range s.Kinds().Stored() {
-		if !kind.Lazy { // Events expire; they own nothing and nobody owns them
-			c.kinds = append(c.kinds, kind)
-		}
-	}
-	result := controller.Controller{Name: "garbage", Reconcile: c.reconcile}
-	for _, kind := range c.kinds {
-		result.Sources = append(result.Sources, controller.OnEvents(kind, func(e state.Event) []controller.Key { return c.keys(kind, e) }))
-	}
-	return result
+	return controller.Controller{Name: "garbage", Reconcile: c.reconcile, EveryKind: c.keys}
 }
 
-type collector struct {
-	state *state.State
-	kinds []*resource.Kind
+type collector struct{ state *state.State }
+
+// kinds are those of which objects own and are owned. Events expire; they own nothing and nobody owns them.
+func (c *collector) kinds() iter.Seq[*resource.Kind] {
+	return func(yield func(*resource.Kind) bool) {
+		for _, kind := range c.state.Kinds().Stored() {
+			if !kind.Lazy && !yield(kind) {
+				return
+			}
+		}
+	}
 }
 
 // owner is an object that others may depend on, as they name it. It need not exist.
@@ -58,7 +58,7 @@ func (o owner) key() controller.Key {
 
 func (c *collector) parse(key controller.Key) (owner, bool) {
 	place, name := strings.SplitN(key.Namespace, "/", 3), strings.SplitN(key.Name, "/", 2)
-	for _, kind := range c.kinds {
+	for kind := range c.kinds() {
 		if kind.Group == place[0] && kind.Plural == place[1] {
 			return owner{kind, place[2], name[0], types.UID(name[1])}, true
 		}
@@ -115,7 +115,7 @@ func (c *collector) owner(obj state.Object, ref metav1.OwnerReference) (owner, b
 	if err != nil {
 		return owner{}, false
 	}
-	for _, kind := range c.kinds {
+	for kind := range c.kinds() {
 		if kind.Group != gv.Group || kind.Kind != ref.Kind {
 			continue
 		}
@@ -171,7 +171,7 @@ type dependent struct {
 // each calls f for all dependents of the owner and joins the errors.
 func (c *collector) each(ctx context.Context, o owner, f func(dependent) error) error {
 	var errs []error
-	for _, kind := range c.kinds {
+	for kind := range c.kinds() {
 		page, err := c.state.List(ctx, kind, state.ListOptions{Selector: state.Selector{Owner: o.uid}})
 		if err != nil {
 			return fmt.Errorf("listing dependent %s: %w", kind.Plural, err)

@@ -15,19 +15,21 @@ type served struct {
 // actions are subresources that do something, by path as above. The apiserver implements them, or refuses
 // with the reason; a test of its own compares.
 var actions = map[string]bool{
-	"api/v1/pods/attach":      true,
-	"api/v1/pods/binding":     true,
-	"api/v1/pods/eviction":    true,
-	"api/v1/pods/exec":        true,
-	"api/v1/pods/log":         true,
-	"api/v1/pods/portforward": true,
-	"api/v1/pods/proxy":       true,
-	"api/v1/services/proxy":   true,
+	"api/v1/pods/attach":           true,
+	"api/v1/pods/binding":          true,
+	"api/v1/pods/eviction":         true,
+	"api/v1/pods/exec":             true,
+	"api/v1/pods/log":              true,
+	"api/v1/pods/portforward":      true,
+	"api/v1/pods/proxy":            true,
+	"api/v1/serviceaccounts/token": true,
+	"api/v1/services/proxy":        true,
 }
 
 // notStored are resources that answer and keep nothing.
 var notStored = map[string]bool{
 	"api/v1/bindings": true,
+	"apis/authentication.k8s.io/v1/tokenreviews":            true,
 	"apis/authentication.k8s.io/v1/selfsubjectreviews":      true,
 	"apis/authorization.k8s.io/v1/selfsubjectaccessreviews": true,
 	"apis/authorization.k8s.io/v1/selfsubjectrulesreviews":  true,
