@@ -1,7 +1,6 @@
 package boltstore_test
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -67,7 +66,7 @@ func TestAFullDiskFailsCommitsAndNothingElse(t *testing.T) {
 		}
 		last = rev
 	}
-	if !errors.Is(err, syscall.EFBIG) {
+	if err == nil || !strings.Contains(err.Error(), syscall.EFBIG.Error()) { // bbolt does not wrap it
 		t.Fatalf("commit to a full disk: %v", err)
 	}
 	if strings.Contains(err.Error(), path) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -215,12 +216,15 @@ func (s *Store) do(g *group) error {
 	return nil
 }
 
-// withoutPath is what the system says is wrong with the file: clients are told of it, and where
-// the file is does not concern them.
-func withoutPath(err error) error {
+// withoutPath is what the system says is wrong with the file at path: clients are told of it, and where
+// the file is does not concern them. bbolt hands on the text of some errors only.
+func withoutPath(err error, path string) error {
 	var at *fs.PathError
 	if errors.As(err, &at) {
 		return at.Err
+	}
+	if text := err.Error(); strings.Contains(text, path) {
+		return errors.New(strings.ReplaceAll(text, " "+path, ""))
 	}
 	return err
 }
@@ -239,7 +243,7 @@ func (s *Store) persist(commits []commit, floor, ceiling store.Revision) error {
 	}
 	if err := s.db.Update(func(tx *bbolt.Tx) error { return t.fill(tx, commits) }); err != nil {
 		s.failed(t.counters, err)
-		return fmt.Errorf("the store cannot be written: %w", withoutPath(err))
+		return fmt.Errorf("the store cannot be written: %w", withoutPath(err, s.path))
 	}
 	settled := w.lazy
 	w.counters, w.lazy, w.lazyBytes = t.counters, nil, 0
