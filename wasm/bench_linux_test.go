@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strings"
@@ -49,6 +50,33 @@ func BenchmarkStart(b *testing.B) {
 			<-i.Done()
 		}
 	})
+}
+
+// BenchmarkThrottle reports how far from its limit the processor time of a guest is that spins for a second, in percent.
+func BenchmarkThrottle(b *testing.B) {
+	h := newHost(b)
+	spin := compile(b, h, "spin", wasmtest.Endless()["spin"])
+	for _, millis := range []int64{5, 20, 100, 500, 900} {
+		b.Run(fmt.Sprint(millis, "m"), func(b *testing.B) {
+			worst := 0.0
+			for b.Loop() {
+				i, err := h.Start(b.Context(), spin, Spec{CPUMillis: millis})
+				if err != nil {
+					b.Fatal(err)
+				}
+				begin := time.Now()
+				time.Sleep(time.Second)
+				used, _ := i.Usage()
+				wanted := time.Since(begin).Seconds() * float64(millis) / 1000
+				if off := 100 * (used.Seconds()/wanted - 1); math.Abs(off) > math.Abs(worst) {
+					worst = off
+				}
+				i.Kill()
+				<-i.Done()
+			}
+			b.ReportMetric(worst, "off-%")
+		})
+	}
 }
 
 // BenchmarkLoad measures how long a module takes that is in the cache but not in memory.

@@ -136,9 +136,13 @@ type Spec struct {
 	Network wasip1.Network
 	Listen  []wasip1.Address
 
-	MemoryBytes int64 // limit; 0: a page less than 4 GiB
-	CPUMillis   int64 // limit in thousandths of a core; 0: none
-	Descriptors int   // limit; 0: 1024
+	// MemoryBytes bounds linear memory, tables, the native stack and what the host holds for the guest; 0: a page less
+	// than 4 GiB.
+	MemoryBytes   int64
+	CPUMillis     int64 // limit in thousandths of a core; 0: none
+	RequestMillis int64 // weight against other guests when the machine is busy, in thousandths of a core
+	Descriptors   int   // limit; 0: 1024
+	OutputRate    int64 // bytes a second that may be written to Stdout, and to Stderr; 0: as many as it likes
 }
 
 // Reasons of an Exit.
@@ -173,7 +177,9 @@ func (h *Host) Start(ctx context.Context, m *Module, s Spec) (*Instance, error) 
 		return nil, fmt.Errorf("wasm: start %s: %w", s.Name, err)
 	}
 	i := &Instance{done: make(chan struct{})}
-	i.process = m.m.Prepare(s.Tenant, s.Name, engine.Limits{MemoryBytes: s.MemoryBytes, CPUMillis: s.CPUMillis})
+	i.process = m.m.Prepare(s.Tenant, s.Name, engine.Limits{
+		MemoryBytes: s.MemoryBytes, CPUMillis: s.CPUMillis, RequestMillis: s.RequestMillis,
+	})
 	var err error
 	i.system, err = wasip1.New(wasip1.Config{
 		Args: s.Args, Env: s.Env,
@@ -183,6 +189,8 @@ func (h *Host) Start(ctx context.Context, m *Module, s Spec) (*Instance, error) 
 		Descriptors: s.Descriptors,
 		Logger:      h.log.With("guest", s.Name),
 		Blocked:     i.process.Blocked,
+		Hold:        i.process.Hold,
+		OutputRate:  s.OutputRate,
 	})
 	if err != nil {
 		i.process.Discard()

@@ -1,15 +1,17 @@
 package engine
 
 import (
-	"runtime"
 	"sync/atomic"
 	"time"
+
+	"wherry/wasm/meter"
 )
 
 const (
 	// period is the time in which a CPU limit holds: a guest with a limit of half a core runs 50 ms in each.
 	period = 100 * time.Millisecond
-	// maxSlice bounds what one slice can be charged: what is beyond it was spent waiting for a processor.
+	// maxSlice bounds what one slice can be charged where the system does not tell a thread's processor time: what is
+	// beyond it was spent waiting for a processor.
 	maxSlice = 20 * time.Millisecond
 )
 
@@ -18,63 +20,82 @@ const (
 // Time counts between ticks, when the guest or a host function that it called was running; not while it waits.
 type clock struct {
 	quota   time.Duration // in a period; 0: no limit
-	resumed time.Time     // when the guest last began or went on
+	resumed moment        // when the guest last began or went on
 	used    atomic.Int64  // nanoseconds since the start
+	now     func() moment
 
 	period time.Time     // when the current one began
 	spent  time.Duration // in it, debts included
 }
 
+// moment is a point in time, and in the processor time of a thread; thread 0: that is not known.
+type moment struct {
+	time   time.Time
+	thread int
+	cpu    time.Duration
+}
+
 func newClock(millis int64) *clock {
-	return &clock{quota: time.Duration(millis) * period / 1000}
+	return &clock{quota: time.Duration(millis) * period / 1000, now: thisMoment}
 }
 
 // start begins to count.
 func (c *clock) start() {
-	c.resumed = time.Now()
-	c.period = c.resumed
+	c.resumed = c.now()
+	c.period = c.resumed.time
 }
 
-// pause counts the time since the guest went on, and returns now.
-func (c *clock) pause() time.Time {
-	now := time.Now()
-	d := min(now.Sub(c.resumed), maxSlice)
+// pause counts the time since the guest went on, and returns it.
+func (c *clock) pause() (now moment, d time.Duration) {
+	now = c.now()
+	if now.thread != 0 && now.thread == c.resumed.thread {
+		d = now.cpu - c.resumed.cpu
+	} else {
+		// The goroutine moved to another thread in a host function, or nothing better is known.
+		d = min(now.time.Sub(c.resumed.time), maxSlice)
+	}
 	c.used.Add(int64(d))
 	c.spent += d
-	return now
+	return now, d
 }
 
 // resume lets the guest go on.
-func (c *clock) resume() { c.resumed = time.Now() }
+func (c *clock) resume() { c.resumed = c.now() }
 
-// tick counts a slice, lets others run, and holds the guest back while it is over its quota, or
-// until stop.
-func (c *clock) tick(stop <-chan struct{}) {
-	now := c.pause()
-	if c.quota > 0 {
-		c.throttle(now, stop)
+// over says how long the guest has to wait until its quota has room; 0: it has.
+func (c *clock) over(now time.Time) time.Duration {
+	if c.quota == 0 {
+		return 0
 	}
-	runtime.Gosched()
-	c.resume()
+	if passed := now.Sub(c.period) / period; passed > 0 {
+		c.period = c.period.Add(passed * period)
+		c.spent = max(0, c.spent-passed*c.quota)
+	}
+	if c.spent < c.quota {
+		return 0
+	}
+	return c.period.Add((c.spent / c.quota) * period).Sub(now)
 }
 
-// throttle sleeps until the quota has room.
-func (c *clock) throttle(now time.Time, stop <-chan struct{}) {
-	for {
-		if passed := now.Sub(c.period) / period; passed > 0 {
-			c.period = c.period.Add(passed * period)
-			c.spent = max(0, c.spent-passed*c.quota)
-		}
-		if c.spent < c.quota {
-			return
-		}
-		timer := time.NewTimer(c.period.Add(period).Sub(now))
-		select {
-		case <-timer.C:
-			now = time.Now()
-		case <-stop:
-			timer.Stop()
-			return
-		}
+// minSlice is the shortest slice, in units.
+const minSlice = meter.Slice / 40
+
+// slice returns how many units the next slice should have, after one of so many took used: less than usual if the quota
+// ends before.
+func (c *clock) slice(used time.Duration, units int32) int32 {
+	left := c.quota - c.spent
+	if c.quota == 0 || used <= 0 || left >= used*meter.Slice/time.Duration(units) {
+		return meter.Slice
+	}
+	return max(minSlice, int32(left*time.Duration(units)/used))
+}
+
+// sleep waits, or until stop.
+func sleep(d time.Duration, stop <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stop:
 	}
 }

@@ -52,6 +52,7 @@ type Engine struct {
 	name   string
 	cache  wazero.CompilationCache
 	base   *tenant // compiles; nothing runs in it
+	shares *shares
 
 	ctx       context.Context // ends with Close: waiting for compilations and processes
 	cancel    context.CancelFunc
@@ -72,7 +73,7 @@ type tenant struct {
 
 // New returns an engine.
 func New(c Config) (*Engine, error) {
-	e := &Engine{config: c, log: c.Logger, compilers: make(chan struct{}, 2),
+	e := &Engine{config: c, log: c.Logger, compilers: make(chan struct{}, 2), shares: newShares(),
 		modules: map[string]*Module{}, tenants: map[string]*tenant{}}
 	if e.log == nil {
 		e.log = slog.Default()

@@ -157,13 +157,18 @@ func TestGuestsEnd(t *testing.T) {
 		want   Result
 		trap   string
 	}{
-		"nothing":     {wasm: wasmtest.Nothing()},
-		"trap":        {wasm: wasmtest.Trap(), want: Result{Code: 134}, trap: ".fails()"},
-		"recursion":   {wasm: wasmtest.Recursion(), want: Result{Code: 134}, trap: "stack overflow"},
-		"memory":      {wasm: wasmtest.Hungry(), limits: Limits{MemoryBytes: 8 << 20}, want: Result{Code: 137, OOMKilled: true}, trap: "8192 KiB"},
-		"memory most": {wasm: large(65535)},
-		"memory more": {wasm: large(65536), want: Result{Code: 137, OOMKilled: true}, trap: "4194240 KiB"},
-		"memory less": {wasm: wasmtest.Nothing(), limits: Limits{MemoryBytes: 1}, want: Result{Code: 137, OOMKilled: true}, trap: "64 KiB"},
+		"nothing":      {wasm: wasmtest.Nothing()},
+		"trap":         {wasm: wasmtest.Trap(), want: Result{Code: 134}, trap: ".fails()"},
+		"recursion":    {wasm: wasmtest.Recursion(), want: Result{Code: 134}, trap: "stack overflow"},
+		"memory":       {wasm: wasmtest.Hungry(), limits: Limits{MemoryBytes: 8 << 20}, want: Result{Code: 137, OOMKilled: true}, trap: "8192 KiB"},
+		"memory most":  {wasm: large(65535)},
+		"memory given": {wasm: large(65535), limits: Limits{MemoryBytes: 5 << 30}},
+		"memory more":  {wasm: large(65536), want: Result{Code: 137, OOMKilled: true}, trap: "4194240 KiB"},
+		"tables":       {wasm: tables(100_000), limits: Limits{MemoryBytes: 256 << 10}, want: Result{Code: 137, OOMKilled: true}, trap: "256 KiB"},
+		"table grows":  {wasm: growing(), limits: Limits{MemoryBytes: 256 << 10}, want: Result{Code: 137, OOMKilled: true}, trap: "256 KiB"},
+		"table most":   {wasm: growing(), want: Result{Code: 134}, trap: "unreachable"},
+		"stack":        {wasm: wasmtest.Recursion(), limits: Limits{MemoryBytes: 1 << 20}, want: Result{Code: 137, OOMKilled: true}, trap: "1024 KiB"},
+		"memory less":  {wasm: wasmtest.Nothing(), limits: Limits{MemoryBytes: 1}, want: Result{Code: 137, OOMKilled: true}, trap: "64 KiB"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -177,6 +182,19 @@ func TestGuestsEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tables is a guest with a table of so many entries.
+func tables(entries int) []byte {
+	return wasmtest.Module{Table: make([]uint32, entries), Funcs: []wasmtest.Func{{Export: "_start"}}}.Bytes()
+}
+
+// growing is a guest that grows its table by a thousand entries until it cannot, and then traps.
+func growing() []byte {
+	return wasmtest.Module{Table: []uint32{0}, Funcs: []wasmtest.Func{{Export: "_start", Code: wasmtest.Code(
+		0x03, 0x40, 0xd0, 0x70, 0x41, wasmtest.S32(1000), 0xfc, 15, 0, // loop, ref.null func, i32.const, table.grow
+		0x41, wasmtest.S32(-1), 0x47, 0x0d, 0, 0x0b, 0x00, // i32.const, i32.ne, br_if, end, unreachable
+	)}}}.Bytes()
 }
 
 // TestMemoryBegins has a guest that traps unless its memory begins as its data says, and then changes it.
@@ -315,25 +333,29 @@ func TestModulesAreKeptForAWhile(t *testing.T) {
 }
 
 func TestCPULimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newClock(250)
-		c.start()
-		begin := time.Now()
-		for range 1000 { // slices of a millisecond
-			time.Sleep(time.Millisecond)
-			c.tick(nil)
-		}
-		if took := time.Since(begin); took < 3900*time.Millisecond || took > 4*time.Second {
-			t.Errorf("a second's work took %v with a quarter of a core", took)
-		}
-		if used := time.Duration(c.used.Load()); used != time.Second {
-			t.Errorf("used %v", used)
-		}
-		stop := make(chan struct{})
-		close(stop)
-		c.spent = time.Hour
-		c.tick(stop) // returns
-	})
+	for _, millis := range []int64{5, 25, 100, 250, 900} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newClock(millis)
+			c.now = func() moment { return moment{time: time.Now()} }
+			c.start()
+			begin := time.Now()
+			work := time.Duration(millis) * time.Millisecond // a second's share, in slices of 0.7 ms
+			for done := time.Duration(0); done < work; done += 700 * time.Microsecond {
+				time.Sleep(700 * time.Microsecond)
+				now, _ := c.pause()
+				for wait := c.over(now.time); wait > 0; wait = c.over(time.Now()) {
+					sleep(wait, nil)
+				}
+				c.resume()
+			}
+			if took := time.Since(begin); took < 900*time.Millisecond || took > 1100*time.Millisecond {
+				t.Errorf("%d m: a second's work took %v", millis, took)
+			}
+			stop := make(chan struct{})
+			close(stop)
+			sleep(time.Hour, stop) // returns
+		})
+	}
 }
 
 func TestCompileStopsWaiting(t *testing.T) {

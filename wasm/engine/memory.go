@@ -2,11 +2,14 @@ package engine
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero/experimental"
+
+	"wherry/wasm/meter"
 )
 
 const (
@@ -17,12 +20,29 @@ const (
 	starvation = 5 * time.Second
 )
 
-// memory is the linear memory of one process. Where the system can, its whole range is reserved, so that it grows in
-// place and only what was touched takes memory.
+// account is what a guest may take of memory, and what it has, in bytes. It may be used at any time.
+type account struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// take takes bytes if there are so many left; a negative number gives them back.
+func (a *account) take(bytes int64) bool {
+	if a.used.Add(bytes) <= a.limit || bytes <= 0 {
+		return true
+	}
+	a.used.Add(-bytes)
+	return false
+}
+
+// memory is the linear memory of one process, and the account of all that it takes. Where the system can, its whole range is
+// reserved, so that it grows in place and only what was touched takes memory.
 type memory struct {
-	limit    int64
+	account  account
 	fallback bool // use the garbage collector's memory; for tests
-	size     atomic.Int64
+	size     int64
+	tables   int64  // bytes of the account that tables have
+	stack    int64  // that the native stack has
 	image    *image // what it begins with; may be nil
 	region   region
 	wanted   int64         // what was refused, with what the guest had
@@ -30,6 +50,44 @@ type memory struct {
 	broken   error         // the image could not be loaded
 	ready    sync.Once     // there is memory, or there will be none
 	started  chan struct{} // closed then
+}
+
+const (
+	// entrySize is what a table has for an entry, in bytes.
+	entrySize = 8
+	maxTables = meter.MaxTableEntries * entrySize
+)
+
+// takeTable takes memory for entries of tables. All tables together have no more than the meter allows, so neither does
+// what is taken for those whose growing then fails.
+func (m *memory) takeTable(entries int64) bool {
+	size := min(entries*entrySize, maxTables-m.tables)
+	if !m.take(size) {
+		return false
+	}
+	m.tables += size
+	return true
+}
+
+// takeStack takes memory for a native stack of the size; stacks only grow.
+func (m *memory) takeStack(size int64) bool {
+	if size <= m.stack {
+		return true
+	}
+	if !m.take(size - m.stack) {
+		return false
+	}
+	m.stack = size
+	return true
+}
+
+// take takes memory for the guest's own.
+func (m *memory) take(bytes int64) bool {
+	if m.account.take(bytes) {
+		return true
+	}
+	m.refuse(m.account.used.Load() + bytes)
+	return false
 }
 
 // region is a range of addresses.
@@ -41,32 +99,37 @@ type region interface {
 	free()
 }
 
-// newMemory returns a memory with a limit in bytes, rounded down to pages; 0 is the most that there can be.
+// newMemory returns a memory with a limit in bytes; 0 is the most that there can be.
 func newMemory(limit int64, i *image) *memory {
-	if limit <= 0 || limit > maxMemory {
-		limit = maxMemory
+	if limit <= 0 {
+		limit = math.MaxInt64
 	}
-	return &memory{limit: limit / pageSize * pageSize, image: i, started: make(chan struct{})}
+	return &memory{account: account{limit: limit}, image: i, started: make(chan struct{})}
 }
 
 // Allocate implements experimental.MemoryAllocator. A guest has one memory at most.
 func (m *memory) Allocate(_, most uint64) experimental.LinearMemory {
 	m.region = &slice{}
 	if !m.fallback {
-		m.region = newRegion(min(int64(most), m.limit))
+		m.region = newRegion(min(int64(most), maxMemory, m.account.limit/pageSize*pageSize))
 	}
 	return m
 }
 
 // Reallocate implements experimental.LinearMemory.
 func (m *memory) Reallocate(size uint64) []byte {
-	if int64(size) > m.limit {
+	more := int64(size) - m.size
+	if size > maxMemory {
 		m.refuse(int64(size))
+		return nil
+	}
+	if !m.take(more) {
 		return nil
 	}
 	b := m.region.resize(int(size))
 	if b == nil && size > 0 {
-		m.refuse(int64(size))
+		m.account.take(-more)
+		m.refuse(m.account.used.Load() + more)
 		return nil
 	}
 	if m.image != nil {
@@ -75,7 +138,7 @@ func (m *memory) Reallocate(size uint64) []byte {
 		}
 		m.image = nil
 	}
-	m.size.Store(int64(size))
+	m.size = int64(size)
 	m.start()
 	return b
 }
@@ -92,7 +155,7 @@ func (m *memory) failed() error {
 	if m.wanted == 0 {
 		return m.broken
 	}
-	return fmt.Errorf("out of memory: it wanted %d KiB, the limit is %d KiB", m.wanted>>10, m.limit>>10)
+	return fmt.Errorf("out of memory: it wanted %d KiB, the limit is %d KiB", m.wanted>>10, min(m.account.limit, maxMemory)>>10)
 }
 
 // Free implements experimental.LinearMemory.
@@ -104,7 +167,8 @@ func (m *memory) release() {
 		m.region.free()
 		m.region = nil
 	}
-	m.size.Store(0)
+	m.account.take(-m.size)
+	m.size = 0
 }
 
 // slice is a region that the garbage collector has.

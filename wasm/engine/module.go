@@ -39,6 +39,8 @@ type Module struct {
 	code   wazero.CompiledModule
 	image  *image // of its memory; nil: empty
 	counts int    // how often wazero counts the code
+	// tableEntries is what its tables begin with.
+	tableEntries int64
 }
 
 // Compile returns the module with a digest. open is called if it is not in memory; the compiled code may still come
@@ -211,6 +213,7 @@ func (e *Engine) compile(ctx context.Context, m *Module, wasm []byte) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrNotModule, err)
 	}
+	m.tableEntries = metered.TableEntries
 	if m.image, err = newImage(metered.Data); err != nil {
 		return fmt.Errorf("wasm: %w", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,8 +26,10 @@ const (
 
 // Limits of a process.
 type Limits struct {
-	MemoryBytes int64 // linear memory; 0: a page less than 4 GiB
-	CPUMillis   int64 // thousandths of a core; 0: none
+	// MemoryBytes bounds linear memory, tables, the native stack and what the host holds; 0: a page less than 4 GiB.
+	MemoryBytes   int64
+	CPUMillis     int64 // thousandths of a core; 0: none
+	RequestMillis int64 // its weight against others, in thousandths of a core, when there are not enough
 }
 
 // Result is how a process ended.
@@ -43,7 +47,10 @@ type Process struct {
 	tenant string
 	name   string
 	clock  *clock
+	share  *share
 	memory *memory
+	stack  stack
+	budget int32           // of the slice that is running; the guest goroutine's
 	ctx    context.Context // ends with Kill
 	cancel context.CancelFunc
 	killed atomic.Bool
@@ -53,17 +60,28 @@ type Process struct {
 func (m *Module) Prepare(tenant, name string, l Limits) *Process {
 	m.hold()
 	p := &Process{engine: m.engine, module: m, tenant: tenant, name: name,
-		clock: newClock(l.CPUMillis), memory: newMemory(l.MemoryBytes, m.image)}
+		clock: newClock(l.CPUMillis), share: newShare(l.RequestMillis), memory: newMemory(l.MemoryBytes, m.image), budget: meter.Slice}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
 
-// Blocked says that the guest is about to wait in a host function. What it returns says that it goes on. Both
-// are called by the guest's goroutine.
+// Blocked says that the guest is about to wait in a host function. What it returns says that it goes on, and may wait
+// for a processor. Both are called by the guest's goroutine.
 func (p *Process) Blocked() (resume func()) {
 	p.clock.pause()
-	return p.clock.resume
+	p.engine.shares.leave(p.share)
+	return p.resume
 }
+
+// resume lets the guest go on.
+func (p *Process) resume() {
+	p.engine.shares.enter(p.share, p.ctx.Done())
+	p.clock.resume()
+}
+
+// Hold takes so many bytes of the guest's memory for what the host keeps for it, or says that there is no room; a negative
+// number gives them back. It may be called at any time.
+func (p *Process) Hold(bytes int64) bool { return p.memory.account.take(bytes) }
 
 // Kill ends the guest wherever it is. It may be called at any time.
 func (p *Process) Kill() {
@@ -74,9 +92,10 @@ func (p *Process) Kill() {
 // Started is closed when the guest has its memory, or has ended.
 func (p *Process) Started() <-chan struct{} { return p.memory.started }
 
-// Usage returns the CPU time since the start and the bytes of linear memory.
+// Usage returns the CPU time since the start, and the bytes of memory: linear memory, tables, the native stack and what
+// the host holds.
 func (p *Process) Usage() (cpu time.Duration, memory int64) {
-	return time.Duration(p.clock.used.Load()), p.memory.size.Load()
+	return time.Duration(p.clock.used.Load()), p.memory.account.used.Load()
 }
 
 // Discard ends a process that will not be run.
@@ -97,9 +116,11 @@ func (p *Process) Run(with func(context.Context) context.Context) (Result, error
 	defer p.engine.leave(p.tenant)
 	ctx := experimental.WithMemoryAllocator(with(p.ctx), p.memory)
 	ctx = &processContext{ctx, p}
+	p.engine.shares.enter(p.share, p.ctx.Done())
 	p.clock.start()
 	err = p.call(ctx, t.runtime)
 	p.clock.pause()
+	p.engine.shares.leave(p.share)
 	return p.result(err), nil
 }
 
@@ -117,13 +138,18 @@ func (p *Process) call(ctx context.Context, r wazero.Runtime) (err error) {
 	if len(p.module.code.ExportedMemories()) == 0 {
 		p.memory.start()
 	}
+	if !p.memory.takeTable(p.module.tableEntries) {
+		return errNoMemory
+	}
 	mod, err := r.InstantiateModule(ctx, p.module.code, wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		return err
 	}
 	// Closing frees the memory; there is nothing else that could fail.
 	defer func() { _ = mod.Close(context.Background()) }()
-	_, err = mod.ExportedFunction("_start").Call(ctx)
+	start := mod.ExportedFunction("_start")
+	p.stack = stackOf(start)
+	_, err = start.Call(ctx)
 	return err
 }
 
@@ -173,18 +199,48 @@ func (c *processContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-var errKilled = errors.New("killed")
+var (
+	errKilled   = errors.New("killed")
+	errNoMemory = errors.New("out of memory")
+)
 
-// tick is called by guests whenever a slice is used up.
+// tick is called by guests whenever a slice is used up; and, with a number that is not negative, before a table grows by
+// so many entries.
 func tick(ctx context.Context, _ api.Module, stack []uint64) {
 	p := ctx.Value(processKey{}).(*Process)
+	if n := int32(stack[0]); n >= 0 {
+		if !p.memory.takeTable(int64(n)) {
+			stack[0] = math.MaxUint32 // more than any table may have: growing fails
+		}
+		return
+	}
 	if !p.killed.Load() {
-		p.clock.tick(p.ctx.Done())
+		p.budget = p.yield()
 	}
 	if p.killed.Load() {
 		panic(errKilled)
 	}
-	stack[0] = meter.Slice
+	if !p.memory.takeStack(p.stack.size()) {
+		panic(errNoMemory)
+	}
+	stack[0] = uint64(p.budget)
+}
+
+// yield counts a slice, lets others run, and holds the guest back while it is over its quota. It returns the next slice.
+func (p *Process) yield() (budget int32) {
+	stop := p.ctx.Done()
+	now, used := p.clock.pause()
+	p.engine.shares.tick(p.share, used, stop)
+	if p.clock.over(now.time) > 0 {
+		p.engine.shares.leave(p.share)
+		for wait := p.clock.over(time.Now()); wait > 0 && !p.killed.Load(); wait = p.clock.over(time.Now()) {
+			sleep(wait, stop)
+		}
+		p.engine.shares.enter(p.share, stop)
+	}
+	runtime.Gosched()
+	p.clock.resume()
+	return p.clock.slice(used, p.budget)
 }
 
 // instantiateTick adds the host module that metered code imports.

@@ -382,7 +382,11 @@ func (w *walker) misc(at int) {
 		w.r.u32()
 		w.r.u32()
 		w.draw(at)
-	case sub == miscTableGrow || sub == miscTableFill:
+	case sub == miscTableGrow:
+		w.r.u32()
+		w.draw(at)
+		w.out = asm(w.out).call(w.m.helper(helperGrow))
+	case sub == miscTableFill:
 		w.r.u32()
 		w.draw(at)
 	default:

@@ -13,6 +13,7 @@ const (
 	helperSlow   = iota // budget = tick(budget)
 	helperRefill        // (allowance) -> new allowance, drawn from the budget
 	helperDraw          // (n) -> n: pays for n bytes or entries
+	helperGrow          // (n) -> n or a number that is too large: asks whether a table may grow by n entries
 	helperFill          // memory.fill in pieces; only with a memory
 	helperCopy          // memory.copy in pieces
 )
@@ -38,6 +39,7 @@ func (m *module) helpers() []helper {
 		{ImportModule + ".slow", typeSlow, m.slow()},
 		{ImportModule + ".refill", typeRefill, m.refill()},
 		{ImportModule + ".draw", typeRefill, m.draw()},
+		{ImportModule + ".grow", typeRefill, m.grow()},
 	}
 	if m.memories > 0 {
 		list = append(list, helper{"memory.fill", typeBulk, m.fill()}, helper{"memory.copy", typeBulk, m.copy()})
@@ -98,6 +100,12 @@ func (m *module) draw() []byte {
 	// The parameter is still needed: the second local is the scratch.
 	a = append(asm{1, 1, 0x7f}, a[1:]...)
 	return m.settle(a, 1).get(0).op(opEnd)
+}
+
+// grow asks the host, unless the number is negative: so many entries no table may have.
+func (m *module) grow() []byte {
+	a := function().get(0).i32(0).op(opI32GeS, opIf, blockVoid).get(0).call(m.imported).set(0).op(opEnd)
+	return a.get(0).op(opEnd)
 }
 
 // settle makes the number on the stack the budget, and calls the host if it is below zero. It

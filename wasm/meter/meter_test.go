@@ -45,6 +45,9 @@ func newHost(t testing.TB, config wazero.RuntimeConfig) *host {
 }
 
 func (h *host) tick(_ context.Context, _ api.Module, stack []uint64) {
+	if int32(stack[0]) >= 0 {
+		return // a table may grow
+	}
 	h.ticks++
 	if !h.deadline.IsZero() && time.Now().After(h.deadline) {
 		panic(errStopped)

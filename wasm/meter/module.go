@@ -18,8 +18,8 @@ const (
 	maxBody      = 16 << 20   // bytes of a function
 	maxLocals    = 50_000     // of a function
 	maxAllLocals = 20_000_000 // of all functions
-	// maxTableEntries is what all tables together may grow to.
-	maxTableEntries = 1 << 20
+	// MaxTableEntries is what all tables together may grow to.
+	MaxTableEntries = 1 << 20
 )
 
 // Section identifiers.
@@ -56,6 +56,7 @@ type module struct {
 	imported uint32   // functions that are imported; the index of tick
 	funcs    []uint32 // by defined function: its type
 	tables   uint32
+	entries  int64 // that tables have at the start
 	memories uint32
 	least    uint32 // pages that the memory has at the start
 	globals  uint32 // the index of the budget
@@ -79,6 +80,8 @@ type Metered struct {
 	// Data is what has to be in memory before the module is instantiated, in order; nil: nothing. It shares
 	// the bytes of the original.
 	Data []Segment
+	// TableEntries is how many entries all tables have at the start.
+	TableEntries int64
 }
 
 // Rewrite returns the metered form of a core module. Errors: ErrMalformed, ErrUnsupported. It checks only what it
@@ -100,7 +103,8 @@ func Rewrite(wasm []byte, o Options) (metered Metered, err error) {
 	if !ok || !o.TakeData {
 		segments, data = nil, m.sections[secData]
 	}
-	return Metered{Module: m.emit(len(wasm), data), Data: segments}, nil
+	out := m.emit(len(wasm), data)
+	return Metered{Module: out, Data: segments, TableEntries: m.entries}, nil
 }
 
 // split finds the sections.
@@ -325,7 +329,7 @@ func (m *module) newTables() []byte {
 	if m.sections[secTable] == nil {
 		return nil
 	}
-	share := uint32(maxTableEntries)
+	share := uint32(MaxTableEntries)
 	if m.tables > 0 {
 		share /= m.tables
 	}
@@ -338,6 +342,7 @@ func (m *module) newTables() []byte {
 		if least > share {
 			unsupported("table %d has %d entries, at most %d are allowed", i, least, share)
 		}
+		m.entries += int64(least)
 		if !bounded || most > share {
 			most = share
 		}

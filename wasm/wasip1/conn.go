@@ -29,7 +29,8 @@ type conn struct {
 
 func newConn(s *System, nc net.Conn) *conn {
 	c := &conn{sys: s, nc: nc, cancel: func() {}}
-	c.ahead.init(s.changed.notify)
+	c.ahead.init(s)
+	c.behind.holding.sys = s
 	c.behind.notify = s.changed.notify
 	if nc != nil {
 		s.spawn(func() { c.ahead.run(nc) })
@@ -99,6 +100,7 @@ func (c *conn) takeError() errno {
 }
 
 func (c *conn) filetype() filetype { return typeStream }
+func (c *conn) weight() int64      { return streamSize }
 
 func (c *conn) read(bufs [][]byte) (int, errno) { return c.receive(bufs, false) }
 
@@ -195,10 +197,11 @@ func (c *conn) close() errno {
 	c.mu.Unlock()
 	c.cancel()
 	c.ahead.stop()
+	flushing := c.behind.shutdown()
 	if nc == nil {
 		return success
 	}
-	if c.behind.shutdown() {
+	if flushing {
 		return errnoOf(nc.SetWriteDeadline(time.Now().Add(linger)))
 	}
 	_ = nc.Close() // nothing was pending, so nothing is lost

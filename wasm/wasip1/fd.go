@@ -85,7 +85,7 @@ func fdClose(c call) errno {
 	if e != success {
 		return e
 	}
-	return d.close()
+	return c.sys.drop(d)
 }
 
 func fdSync(c call) errno     { return synchronize(c, rightSync) }
@@ -305,7 +305,7 @@ func fdWrite(c call) errno {
 	if !ok {
 		return einval
 	}
-	if d.nonblocking() || d.filetype() != typeStream {
+	if _, waits := d.object.(poller); d.nonblocking() || !waits {
 		return c.transfer(d, d.writeTimeout, 1, 3, w.write)
 	}
 	return c.transfer(d, 0, 1, 3, c.writeAll(w, d.writeTimeout))
@@ -389,7 +389,7 @@ func fdRenumber(c call) errno {
 	if e != success || old == nil {
 		return e
 	}
-	return old.close()
+	return c.sys.drop(old)
 }
 
 func fdSeek(c call) errno {

@@ -78,6 +78,7 @@ func newPacket(s *System, family uint32) *packet {
 }
 
 func (p *packet) filetype() filetype { return typeDatagram }
+func (p *packet) weight() int64      { return maxQueuedBytes + maxDatagram }
 
 // bind gives the socket an address.
 func (p *packet) bind(ctx context.Context, addr netip.AddrPort) errno {

@@ -158,7 +158,7 @@ func pathOpen(c call) errno {
 	if e != success {
 		return e
 	}
-	fd, e := c.sys.table.add(opened)
+	fd, e := c.sys.open(opened)
 	if e != success {
 		return e
 	}

@@ -27,6 +27,7 @@ func (*socket) write([][]byte) (int, errno) { return 0, enotconn }
 func (*socket) readable() readiness         { return readiness{} }
 func (*socket) writable() readiness         { return readiness{} }
 func (*socket) takeError() errno            { return success }
+func (s *socket) weight() int64             { return streamSize } // it is to become a connection
 func (s *socket) local() net.Addr           { return net.TCPAddrFromAddrPort(s.bound) }
 
 // accept returns the number of a connection that was accepted.
@@ -54,7 +55,7 @@ func (c call) accept(flags fdflags) (uint32, errno) {
 	if e != success {
 		return 0, e
 	}
-	return c.sys.table.add(&descriptor{object: newConn(c.sys, nc), flags: flags, rights: connRights})
+	return c.sys.open(&descriptor{object: newConn(c.sys, nc), flags: flags, rights: connRights})
 }
 
 func sockAccept(c call) errno {
@@ -270,7 +271,7 @@ func sockOpen(c call) errno {
 	default:
 		return eprototype
 	}
-	fd, e := c.sys.table.add(&descriptor{object: o, rights: socketRights, inheriting: connRights})
+	fd, e := c.sys.open(&descriptor{object: o, rights: socketRights, inheriting: connRights})
 	if e != success {
 		return e
 	}

@@ -9,8 +9,12 @@ const (
 	// minReadAhead and maxReadAhead bound what is read before the guest asks: it grows while the source fills it.
 	minReadAhead = 4 << 10
 	maxReadAhead = 64 << 10
-	// maxWriteBehind bounds what the guest wrote and the sink has not taken.
+	// minWriteBehind and maxWriteBehind bound what the guest wrote and the sink has not taken: the bound grows while the
+	// guest fills it.
+	minWriteBehind = 8 << 10
 	maxWriteBehind = 64 << 10
+	// streamSize is what a connection takes from the beginning, with its goroutines.
+	streamSize = minReadAhead + 2*minWriteBehind + 12<<10
 )
 
 // readAhead holds one buffer of what a source delivers.
@@ -19,6 +23,7 @@ const (
 // and run has ended.
 type readAhead struct {
 	notify  func()
+	holding holding
 	wanted  chan struct{} // data was used up; one slot
 	stopped chan struct{}
 
@@ -28,8 +33,9 @@ type readAhead struct {
 	done bool  // stopped is closed
 }
 
-func (r *readAhead) init(notify func()) {
-	r.notify, r.wanted, r.stopped = notify, make(chan struct{}, 1), make(chan struct{})
+func (r *readAhead) init(s *System) {
+	r.holding.sys = s
+	r.notify, r.wanted, r.stopped = s.changed.notify, make(chan struct{}, 1), make(chan struct{})
 }
 
 // run reads until the source fails. Whoever stops it also closes the source.
@@ -49,7 +55,7 @@ func (r *readAhead) run(source io.Reader) {
 		case <-r.stopped:
 			return
 		}
-		if n == len(buf) && n < maxReadAhead {
+		if n == len(buf) && n < maxReadAhead && r.holding.more(int64(n)) {
 			buf = make([]byte, 2*n)
 		}
 	}
@@ -79,6 +85,7 @@ func (r *readAhead) stop() {
 	defer r.mu.Unlock()
 	if !r.done {
 		r.done = true
+		r.holding.end()
 		close(r.stopped)
 	}
 }
@@ -127,13 +134,15 @@ func (r *readAhead) readable() readiness {
 
 // writeBehind holds what a guest wrote until its sink has taken it.
 //
-// Invariant: len(pending)+inFlight <= maxWriteBehind; a goroutine flushes iff flushing.
+// Invariant: len(pending)+inFlight <= bound; a goroutine flushes iff flushing.
 type writeBehind struct {
-	notify func()
+	notify  func()
+	holding holding
 
 	mu       sync.Mutex
 	pending  []byte
 	inFlight int
+	bound    int // 0: minWriteBehind
 	flushing bool
 	starved  bool // someone waits for room
 	shut     bool // no more writes
@@ -147,7 +156,10 @@ func (w *writeBehind) write(bufs [][]byte) (n int, e errno, flush bool) {
 	if w.err != nil || w.shut {
 		return 0, epipe, false
 	}
-	room := maxWriteBehind - len(w.pending) - w.inFlight
+	room := w.room()
+	if room == 0 && w.grow() {
+		room = w.room()
+	}
 	if room == 0 && len(bufs) > 0 {
 		w.starved = true
 		return 0, eagain, false
@@ -160,6 +172,18 @@ func (w *writeBehind) write(bufs [][]byte) (n int, e errno, flush bool) {
 	flush = n > 0 && !w.flushing
 	w.flushing = w.flushing || flush
 	return n, success, flush
+}
+
+// room is how much more may be written, grow makes more of it. The lock is held.
+func (w *writeBehind) room() int { return max(w.bound, minWriteBehind) - len(w.pending) - w.inFlight }
+
+func (w *writeBehind) grow() bool {
+	bound := max(w.bound, minWriteBehind)
+	if bound >= maxWriteBehind || !w.holding.more(2*int64(bound)) { // what is pending, and what is in flight
+		return false
+	}
+	w.bound = 2 * bound
+	return true
 }
 
 // flush writes until nothing is pending, then calls drained if there will be no more.
@@ -212,14 +236,45 @@ func (w *writeBehind) shutdown() (flushing bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.shut = true
+	w.holding.end()
 	return w.flushing
 }
 
 func (w *writeBehind) writable() readiness {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	room := maxWriteBehind - len(w.pending) - w.inFlight
+	room := w.room()
+	if room == 0 && w.grow() {
+		room = w.room()
+	}
 	failed := w.err != nil || w.shut
 	w.starved = w.starved || room == 0
 	return readiness{ready: room > 0 || failed, bytes: uint64(room), hangup: failed}
+}
+
+// holding is memory that an object came to take of the guest's, beyond what it has from the beginning.
+type holding struct {
+	sys   *System
+	mu    sync.Mutex
+	bytes int64
+	ended bool
+}
+
+// more takes more bytes, or says that there are none.
+func (h *holding) more(bytes int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended || !h.sys.hold(bytes) {
+		return false
+	}
+	h.bytes += bytes
+	return true
+}
+
+// end gives all back; there will be no more.
+func (h *holding) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sys.release(h.bytes)
+	h.bytes, h.ended = 0, true
 }

@@ -44,6 +44,9 @@ type Config struct {
 	Descriptors int
 	// Logger gets what a guest cannot be told; nil is slog.Default().
 	Logger *slog.Logger
+	// OutputRate bounds the bytes that go to Stdout, and those that go to Stderr, in a second: who writes more waits. 0: no
+	// bound.
+	OutputRate int64
 	// Hold is asked whether the host may hold so many bytes more for the guest; a negative number of them is given back.
 	// What is refused fails with ENOMEM or its like. nil: all is granted.
 	Hold func(bytes int64) bool
@@ -99,8 +102,8 @@ func (s *System) preopen() error {
 		return fmt.Errorf("wasip1: arguments or environment are larger than %d bytes", maxStrings)
 	}
 	s.add(&descriptor{object: newInput(s, s.config.Stdin), rights: streamRights &^ rightWrite})
-	s.add(&descriptor{object: output{s.config.Stdout}, rights: streamRights &^ rightRead})
-	s.add(&descriptor{object: output{s.config.Stderr}, rights: streamRights &^ rightRead})
+	s.add(&descriptor{object: newOutput(s, s.config.Stdout), rights: streamRights &^ rightRead})
+	s.add(&descriptor{object: newOutput(s, s.config.Stderr), rights: streamRights &^ rightRead})
 	dirs, err := s.openMounts(s.config.Mounts)
 	if err != nil {
 		return err
@@ -130,8 +133,28 @@ func (s *System) preopenListeners() error {
 }
 
 func (s *System) add(d *descriptor) errno {
-	_, e := s.table.add(d)
+	_, e := s.open(d)
 	return e
+}
+
+// open gives a descriptor a number, and takes memory for it. On failure its object is closed.
+func (s *System) open(d *descriptor) (uint32, errno) {
+	if weight := d.weight(); s.hold(weight) {
+		d.held = weight
+		if fd, e := s.table.add(d); e == success {
+			return fd, success
+		}
+		s.release(weight)
+		return 0, emfile
+	}
+	d.close()
+	return 0, enomem
+}
+
+// drop closes a descriptor that has been taken out of the table.
+func (s *System) drop(d *descriptor) errno {
+	s.release(d.held)
+	return d.close()
 }
 
 // Terminate asks the guest to end: accepts fail with ECANCELED, also those to come, so polls find listeners ready;
@@ -151,7 +174,7 @@ func (s *System) Close() error {
 	var errs []error
 	for _, d := range s.table.drain() {
 		if d != nil {
-			if e := d.close(); e != success {
+			if e := s.drop(d); e != success {
 				errs = append(errs, e)
 			}
 		}

@@ -44,6 +44,20 @@ type descriptor struct {
 	options            map[uint32]uint32
 	readTimeout        time.Duration // of blocking calls; 0: none
 	writeTimeout       time.Duration
+	held               int64 // bytes of the guest's memory
+}
+
+// descriptorSize is what a descriptor takes of the host, with what the system keeps for it, in bytes.
+const descriptorSize = 1 << 10
+
+// weigher is an object that takes more than descriptorSize from the beginning.
+type weigher interface{ weight() int64 }
+
+func (d *descriptor) weight() int64 {
+	if o, ok := d.object.(weigher); ok {
+		return descriptorSize + o.weight()
+	}
+	return descriptorSize
 }
 
 func (d *descriptor) nonblocking() bool { return d.flags&flagNonblock != 0 }

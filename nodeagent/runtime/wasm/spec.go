@@ -11,6 +11,10 @@ import (
 	"wherry/wasm/wasip1"
 )
 
+// outputRate is what a container may write to its log in a second, in bytes, for each of its streams; who writes more
+// waits.
+const outputRate = 8 << 20
+
 // validate refuses what can never run here.
 func validate(s runtime.Spec) error {
 	switch {
@@ -34,7 +38,8 @@ func guestSpec(s runtime.Spec, network wasip1.Network) wasm.Spec {
 		Dir:         s.Dir,
 		Network:     network,
 		MemoryBytes: s.MemoryBytes,
-		CPUMillis:   s.CPUMillis,
+		CPUMillis:   s.CPUMillis, RequestMillis: s.RequestMillis,
+		OutputRate: outputRate,
 	}
 	if guest.Dir == "" {
 		guest.Dir = s.Image.Dir

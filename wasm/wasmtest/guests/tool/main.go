@@ -26,6 +26,8 @@ var commands = map[string]func(args []string){
 	"eat":      func([]string) { eat() },
 	"panic":    func([]string) { panic("at the guest's request") },
 	"serve":    serve,
+	"flood":    func([]string) { flood() },
+	"open":     open,
 }
 
 func main() {
@@ -108,5 +110,27 @@ func answer(conn net.Conn) {
 	names := bufio.NewScanner(conn)
 	for names.Scan() {
 		fmt.Fprintln(conn, "hello", names.Text())
+	}
+}
+
+// flood prints without end.
+func flood() {
+	line := []byte(strings.Repeat("x", 4095) + "\n")
+	for {
+		os.Stdout.Write(line)
+	}
+}
+
+var opened []*os.File
+
+// open opens a file again and again until it cannot, and says why.
+func open(args []string) {
+	for {
+		f, err := os.Open(args[0])
+		if err != nil {
+			fmt.Println(len(opened), err)
+			return
+		}
+		opened = append(opened, f)
 	}
 }
