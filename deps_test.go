@@ -90,7 +90,11 @@ var walls = map[string][]wall{
 		{deep: true, not: ours, why: "kinds are the ground: they know nobody"},
 		{deep: true, not: []string{"k8s.io/apiserver", "k8s.io/client-go", "k8s.io/kubectl", "k8s.io/kubernetes/pkg/registry",
 			"k8s.io/kubernetes/pkg/printers", "k8s.io/kubernetes/pkg/scheduler", "k8s.io/kubernetes/pkg/controlplane"},
-			but: []string{"k8s.io/apiserver/pkg/util/feature", "k8s.io/apiserver/pkg/features", "k8s.io/client-go/features"},
+			but: []string{"k8s.io/apiserver/pkg/util/feature", "k8s.io/apiserver/pkg/features", "k8s.io/client-go/features",
+				"k8s.io/client-go/util/cert", "k8s.io/client-go/util/keyutil", // reading certificates
+				"k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap", "k8s.io/apiserver/pkg/util/shufflesharding",
+				"k8s.io/apiserver/pkg/authentication/user", "k8s.io/apiserver/pkg/authentication/serviceaccount", // names
+			},
 			why: "defaults and validation only: the rest of Kubernetes' server costs 40 MB"},
 	},
 	"wherry/orchestrator/state": {
@@ -166,8 +170,8 @@ var walls = map[string][]wall{
 		{deep: true, not: ours, but: []string{"wherry/proto"}, why: "the uplink hands over and knows no part of the agent"},
 	},
 	"wherry/cmd/wherryd": {
-		{deep: true, not: []string{"k8s.io/kubectl", "k8s.io/cli-runtime", "k8s.io/client-go"}, but: []string{"k8s.io/client-go/features"},
-			why: "the long-running program is light: no kubectl, no client; validation asks one list of feature gates"},
+		{deep: true, not: []string{"k8s.io/kubectl", "k8s.io/cli-runtime", "k8s.io/client-go"}, but: []string{"k8s.io/client-go/features", "k8s.io/client-go/util/cert", "k8s.io/client-go/util/keyutil"},
+			why: "the long-running program is light: no kubectl, no client; validation asks one list of feature gates and reads certificates"},
 	},
 	"wherry/cmd/wherry-agent": {
 		{deep: true, not: slices.Concat([]string{"wherry/orchestrator"}, servers), why: "gateways have 128 MB: no control plane, no kubectl"},

@@ -14,6 +14,10 @@ var (
 		Name: "Name", Type: "string", Format: "name",
 		Description: metav1.ObjectMeta{}.SwaggerDoc()["name"],
 	}
+	createdColumn = metav1.TableColumnDefinition{
+		Name: "Created At", Type: "date",
+		Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"],
+	}
 	ageColumn = metav1.TableColumnDefinition{
 		Name: "Age", Type: "string",
 		Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"],
@@ -32,6 +36,8 @@ func wide(name, typ, description string) metav1.TableColumnDefinition {
 func row[E Object](f func(E) []any) func(Object) []any {
 	return func(obj Object) []any { return f(obj.(E)) }
 }
+
+func created(obj Object) string { return obj.GetCreationTimestamp().UTC().Format(time.RFC3339) }
 
 func age(obj Object) string { return since(obj.GetCreationTimestamp().Time) }
 

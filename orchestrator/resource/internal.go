@@ -12,6 +12,10 @@ import (
 	"k8s.io/kubernetes/pkg/apis/autoscaling"
 	autoscalingv1conversion "k8s.io/kubernetes/pkg/apis/autoscaling/v1"
 	autoscalingv2conversion "k8s.io/kubernetes/pkg/apis/autoscaling/v2"
+	"k8s.io/kubernetes/pkg/apis/batch"
+	batchv1conversion "k8s.io/kubernetes/pkg/apis/batch/v1"
+	"k8s.io/kubernetes/pkg/apis/certificates"
+	certificatesv1conversion "k8s.io/kubernetes/pkg/apis/certificates/v1"
 	"k8s.io/kubernetes/pkg/apis/coordination"
 	coordinationv1conversion "k8s.io/kubernetes/pkg/apis/coordination/v1"
 	"k8s.io/kubernetes/pkg/apis/core"
@@ -20,6 +24,20 @@ import (
 	discoveryv1conversion "k8s.io/kubernetes/pkg/apis/discovery/v1"
 	eventsinternal "k8s.io/kubernetes/pkg/apis/events"
 	eventsv1conversion "k8s.io/kubernetes/pkg/apis/events/v1"
+	"k8s.io/kubernetes/pkg/apis/flowcontrol"
+	flowcontrolv1conversion "k8s.io/kubernetes/pkg/apis/flowcontrol/v1"
+	"k8s.io/kubernetes/pkg/apis/networking"
+	networkingv1conversion "k8s.io/kubernetes/pkg/apis/networking/v1"
+	"k8s.io/kubernetes/pkg/apis/node"
+	nodev1conversion "k8s.io/kubernetes/pkg/apis/node/v1"
+	"k8s.io/kubernetes/pkg/apis/policy"
+	policyv1conversion "k8s.io/kubernetes/pkg/apis/policy/v1"
+	"k8s.io/kubernetes/pkg/apis/rbac"
+	rbacv1conversion "k8s.io/kubernetes/pkg/apis/rbac/v1"
+	"k8s.io/kubernetes/pkg/apis/scheduling"
+	schedulingv1conversion "k8s.io/kubernetes/pkg/apis/scheduling/v1"
+	"k8s.io/kubernetes/pkg/apis/storage"
+	storagev1conversion "k8s.io/kubernetes/pkg/apis/storage/v1"
 )
 
 // Kubernetes' validation speaks its internal types. They appear here and in the calls
@@ -32,6 +50,15 @@ var converter = sync.OnceValue(func() *runtime.Scheme {
 		core.AddToScheme, corev1conversion.AddToScheme,
 		apps.AddToScheme, appsv1conversion.AddToScheme,
 		discovery.AddToScheme, discoveryv1conversion.AddToScheme,
+		batch.AddToScheme, batchv1conversion.AddToScheme,
+		policy.AddToScheme, policyv1conversion.AddToScheme,
+		networking.AddToScheme, networkingv1conversion.AddToScheme,
+		node.AddToScheme, nodev1conversion.AddToScheme,
+		scheduling.AddToScheme, schedulingv1conversion.AddToScheme,
+		storage.AddToScheme, storagev1conversion.AddToScheme,
+		rbac.AddToScheme, rbacv1conversion.AddToScheme,
+		certificates.AddToScheme, certificatesv1conversion.AddToScheme,
+		flowcontrol.AddToScheme, flowcontrolv1conversion.AddToScheme,
 		coordination.AddToScheme, coordinationv1conversion.AddToScheme,
 		autoscaling.AddToScheme, autoscalingv1conversion.AddToScheme, autoscalingv2conversion.AddToScheme,
 		eventsinternal.AddToScheme, eventsv1conversion.AddToScheme,

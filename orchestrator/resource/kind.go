@@ -5,6 +5,7 @@
 package resource
 
 import (
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -60,6 +61,8 @@ type Kind struct {
 	// status restored, generation raised when the spec changed.
 	PrepareForCreate func(obj Object)
 	PrepareForUpdate func(obj, old Object)
+	// CreatedBy notes in a new object, after PrepareForCreate, who creates it. nil: nothing to note.
+	CreatedBy func(obj Object, user authenticationv1.UserInfo)
 	// Validate and ValidateUpdate return Kubernetes' own errors with field paths.
 	Validate       func(obj Object) field.ErrorList
 	ValidateUpdate func(obj, old Object) field.ErrorList
@@ -99,7 +102,7 @@ type Kind struct {
 	Fields     func(obj Object) fields.Set
 	FieldNames []string
 
-	// Columns and Row make `kubectl get`; nil: Name and Age.
+	// Columns and Row make `kubectl get`; nil: Name and Created At.
 	Columns []metav1.TableColumnDefinition
 	Row     func(obj Object) []any
 

@@ -69,8 +69,13 @@ func NewWith(o Options) *Registry {
 	return newRegistry(
 		namespaces(), nodes(o), pods(), services(o), endpoints(), endpointSlices(),
 		configMaps(), secrets(), serviceAccounts(), coreEvents, eventsV1(coreEvents), leases(),
-		deployments(), replicaSets(), controllerRevisions(),
-		autoscalers, horizontalPodAutoscalersV1(autoscalers),
+		podTemplates(), limitRanges(), resourceQuotas(), persistentVolumes(), persistentVolumeClaims(), replicationControllers(),
+		deployments(), replicaSets(), statefulSets(), daemonSets(), controllerRevisions(), jobs(), cronJobs(),
+		autoscalers, horizontalPodAutoscalersV1(autoscalers), podDisruptionBudgets(), priorityClasses(), runtimeClasses(),
+		ingresses(), ingressClasses(), networkPolicies(), serviceCIDRs(), ipAddresses(),
+		storageClasses(), volumeAttributesClasses(), volumeAttachments(), csiDrivers(), csiNodes(), csiStorageCapacities(),
+		roles(), roleBindings(), clusterRoles(), clusterRoleBindings(), certificateSigningRequests(),
+		flowSchemas(), priorityLevelConfigurations(),
 	)
 }
 

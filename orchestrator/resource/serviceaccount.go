@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
 )
 
@@ -23,6 +24,9 @@ func serviceAccounts() *Kind {
 		Validate:         validate(validation.ValidateServiceAccount),
 		ValidateUpdate:   validateUpdate(validation.ValidateServiceAccountUpdate),
 		Warnings:         typedWarnings(serviceAccountWarnings),
+
+		Columns: []metav1.TableColumnDefinition{nameColumn, ageColumn},
+		Row:     row(func(sa *corev1.ServiceAccount) []any { return []any{sa.Name, age(sa)} }),
 	}
 }
 

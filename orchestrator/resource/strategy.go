@@ -53,7 +53,16 @@ func resets(paths ...[]any) *fieldpath.Set {
 var (
 	specField   = []any{"spec"}
 	statusField = []any{"status"}
+
+	metadataField = []any{"metadata"}
 )
+
+// keepAllMetadata restores everything of metadata but who wrote which field.
+func keepAllMetadata(meta, old *metav1.ObjectMeta) {
+	managed := meta.ManagedFields
+	old.DeepCopyInto(meta)
+	meta.ManagedFields = managed
+}
 
 // complete puts around a kind's own functions what is done for every kind: fields of
 // metadata that no client changes, and the validation of metadata.
@@ -76,8 +85,8 @@ func complete(k *Kind) {
 		}
 	}
 	if k.Columns == nil {
-		k.Columns = []metav1.TableColumnDefinition{nameColumn, ageColumn}
-		k.Row = func(obj Object) []any { return []any{obj.GetName(), age(obj)} }
+		k.Columns = []metav1.TableColumnDefinition{nameColumn, createdColumn}
+		k.Row = func(obj Object) []any { return []any{obj.GetName(), created(obj)} }
 	}
 }
 

@@ -50,16 +50,29 @@ func scaleDoor(of func(Object) (spec **int32, status int32, selector *metav1.Lab
 // templateWarnings speaks of a name that makes poor pod names and of doubtful fields in a template; on
 // update of the latter only, and only if the spec has changed. old and oldTemplate may be nil.
 func templateWarnings(obj, old Object, template, oldTemplate *corev1.PodTemplateSpec) []string {
-	var warnings []string
-	var inOld *core.PodTemplateSpec
-	if oldTemplate != nil {
-		if obj.GetGeneration() == old.GetGeneration() {
-			return nil
-		}
-		inOld = internal[core.PodTemplateSpec](oldTemplate)
-	} else if msgs := utilvalidation.IsDNS1123Label(obj.GetName()); len(msgs) != 0 {
-		warnings = append(warnings, fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", msgs))
+	if oldTemplate == nil {
+		return append(podNameWarnings(obj), podTemplateWarnings(template, nil)...)
 	}
-	in := internal[core.PodTemplateSpec](template)
-	return append(warnings, podutil.GetWarningsForPodTemplate(context.Background(), field.NewPath("spec", "template"), in, inOld)...)
+	if obj.GetGeneration() == old.GetGeneration() {
+		return nil
+	}
+	return podTemplateWarnings(template, oldTemplate)
+}
+
+// podNameWarnings are about a name that pods' names begin with.
+func podNameWarnings(obj Object) []string {
+	msgs := utilvalidation.IsDNS1123Label(obj.GetName())
+	if len(msgs) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", msgs)}
+}
+
+// podTemplateWarnings are about doubtful fields in spec.template. old may be nil.
+func podTemplateWarnings(template, old *corev1.PodTemplateSpec) []string {
+	var inOld *core.PodTemplateSpec
+	if old != nil {
+		inOld = internal[core.PodTemplateSpec](old)
+	}
+	return podutil.GetWarningsForPodTemplate(context.Background(), field.NewPath("spec", "template"), internal[core.PodTemplateSpec](template), inOld)
 }

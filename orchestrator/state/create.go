@@ -72,6 +72,9 @@ func (s *State) create(ctx context.Context, k *resource.Kind, draft Object, o Cr
 	if k.PrepareForCreate != nil {
 		k.PrepareForCreate(draft)
 	}
+	if k.CreatedBy != nil && o.User != nil {
+		k.CreatedBy(draft, *o.User)
+	}
 	for lost := 0; lost < maxClaimsLost; lost++ {
 		created, v, err := s.insert(ctx, a, clone(draft))
 		if v != claimLost {
