@@ -5,18 +5,22 @@ import (
 	"fmt"
 	"net/netip"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 )
 
 // bootstrap makes what every Kubernetes cluster has from its first moment: the namespaces
-// default, kube-system, kube-public and kube-node-lease, and the Services kubernetes (the API)
-// and kube-dns (answered by every agent). What exists is left as it is.
+// default, kube-system, kube-public and kube-node-lease, the Services kubernetes (the API)
+// and kube-dns (answered by every agent), and resource.Initial. What exists is left as it is.
 func (o *Orchestrator) bootstrap(ctx context.Context) error {
 	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 		if err := ensure(ctx, o.state, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
@@ -31,7 +35,49 @@ func (o *Orchestrator) bootstrap(ctx context.Context) error {
 		corev1.ServicePort{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP}, corev1.ServicePort{Name: "dns-tcp", Port: 53})); err != nil {
 		return err
 	}
+	if err := o.initial(ctx); err != nil {
+		return err
+	}
 	return o.publishAPI(ctx)
+}
+
+// initial makes resource.Initial, all at once: the store needs one transaction for many that wait together.
+func (o *Orchestrator) initial(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, obj := range resource.Initial(resource.Options{ServiceCIDR: o.config.ServiceCIDR}) {
+		group.Go(func() error {
+			if err := o.makeWithStatus(ctx, obj); err != nil {
+				return fmt.Errorf("making %s: %w", obj.GetName(), err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// makeWithStatus creates obj unless it exists, and then writes the status that it comes with.
+func (o *Orchestrator) makeWithStatus(ctx context.Context, obj state.Object) error {
+	kind, _ := o.state.Kinds().For(obj)
+	_, err := o.state.Get(ctx, kind, "", obj.GetName())
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	if _, err = o.state.Create(ctx, kind, obj, state.CreateOptions{}); err != nil {
+		return err
+	}
+	switch obj := obj.(type) {
+	case *networkingv1.ServiceCIDR:
+		_, err = state.UpdateStatus(ctx, o.state, "", obj.Name, func(live *networkingv1.ServiceCIDR) error {
+			live.Status = obj.Status
+			return nil
+		})
+	case *flowcontrolv1.FlowSchema:
+		_, err = state.UpdateStatus(ctx, o.state, "", obj.Name, func(live *flowcontrolv1.FlowSchema) error {
+			live.Status = obj.Status
+			return nil
+		})
+	}
+	return err
 }
 
 // ensure creates obj unless it exists.

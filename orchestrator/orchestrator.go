@@ -28,6 +28,7 @@ import (
 	"wherry/orchestrator/controller/deployment"
 	"wherry/orchestrator/controller/endpointslice"
 	"wherry/orchestrator/controller/garbage"
+	"wherry/orchestrator/controller/ipaddress"
 	"wherry/orchestrator/controller/namespace"
 	"wherry/orchestrator/controller/nodehealth"
 	"wherry/orchestrator/controller/replicaset"
@@ -303,6 +304,7 @@ func (o *Orchestrator) controllers() []controller.Controller {
 		deployment.New(o.state, events("deployment-controller")),
 		replicaset.New(o.state, events("replicaset-controller")),
 		endpointslice.New(o.state),
+		ipaddress.New(o.state),
 		garbage.New(o.state),
 		namespace.New(o.state),
 		nodehealth.New(o.state, events("node-controller"), o.downlink.LastHeard),

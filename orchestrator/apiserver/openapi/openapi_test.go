@@ -117,7 +117,7 @@ func TestEveryKindIsDescribed(t *testing.T) {
 func TestNothingElseIsDescribed(t *testing.T) {
 	d := document(t, newDocuments(t), schema.GroupVersion{Version: "v1"})
 	for path := range d.Paths {
-		for _, absent := range []string{"/replicationcontrollers", "/persistentvolumes", "/ephemeralcontainers", "/nodes/{name}/proxy", "/services/{name}/token"} {
+		for _, absent := range []string{"/componentstatuses", "/ephemeralcontainers", "/nodes/{name}/proxy", "/services/{name}/token"} {
 			if strings.Contains(path, absent) {
 				t.Errorf("%s", path)
 			}
@@ -144,7 +144,7 @@ func TestClientReadsVersion2(t *testing.T) {
 			t.Errorf("no definition %s", want)
 		}
 	}
-	if names["io.k8s.api.apps.v1.StatefulSet"] {
+	if names["io.k8s.api.resource.v1.ResourceClaim"] {
 		t.Error("a kind is described that is not served")
 	}
 }
@@ -219,7 +219,7 @@ func TestRefusals(t *testing.T) {
 		path, accept string
 		code         int
 	}{
-		{"/openapi/v3/apis/batch/v1", "", 404},
+		{"/openapi/v3/apis/resource.k8s.io/v1", "", 404},
 		{"/openapi/v4", "", 404},
 		{"/openapi/v3/api/v1", "text/html", 406},
 		{"/openapi/v2", "text/html", 406},
