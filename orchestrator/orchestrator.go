@@ -41,8 +41,8 @@ import (
 	"wherry/orchestrator/snapshot"
 	"wherry/orchestrator/state"
 	"wherry/orchestrator/state/event"
-	"wherry/orchestrator/store"
 	"wherry/orchestrator/store/boltstore"
+	"wherry/orchestrator/store/metered"
 	"wherry/orchestrator/token"
 	"wherry/proto/link"
 	"wherry/proto/nodelink"
@@ -72,8 +72,10 @@ type Config struct {
 	// APIOnly serves the API with its admission and lets nothing act on what is written: no
 	// controllers, no scheduler.
 	APIOnly bool
-	Version string // of this program, for logs and snapshots
-	Logger  *slog.Logger
+	// NoProfiling leaves out /debug/pprof.
+	NoProfiling bool
+	Version     string // of this program, for logs and snapshots
+	Logger      *slog.Logger
 }
 
 func (c *Config) fill() error {
@@ -113,7 +115,7 @@ func (c *Config) dnsIP() netip.Addr {
 type Orchestrator struct {
 	config    Config
 	log       *slog.Logger
-	store     store.Store
+	store     *metered.Store
 	state     *state.State
 	pki       *pki.PKI
 	tokens    *token.Tokens
@@ -122,6 +124,8 @@ type Orchestrator struct {
 	events    *event.Writer
 	downlink  *downlink.Downlink
 	api       *apiserver.Server
+	queues    *controller.Metrics
+	attempts  *attempts
 }
 
 // New opens the data directory and puts the parts together. Nothing runs before Run. Errors name
@@ -147,7 +151,7 @@ func (o *Orchestrator) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the state: %w", err)
 	}
-	o.store = st
+	o.store = metered.New(st)
 	if o.pki, err = pki.Open(filepath.Join(c.DataDir, "pki"), pki.Options{Hosts: c.hosts(), ServiceIP: c.apiIP().AsSlice()}); err != nil {
 		return fmt.Errorf("opening the certificate authority: %w", err)
 	}
@@ -182,6 +186,7 @@ func (o *Orchestrator) assemble() error {
 	}
 	o.api, err = apiserver.New(apiserver.Config{
 		State: o.state, Nodes: o.downlink, Registry: o.registry, Snapshots: o.snapshots.Handler(), Logger: o.log, Tokens: o.tokens, Bearer: bearer,
+		Live: []apiserver.Check{{Name: "store", Run: o.state.Check}}, Metrics: o.collectors(), Profiling: !o.config.NoProfiling,
 	})
 	return err
 }
@@ -286,10 +291,10 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return o.snapshots.Run(ctx) })
 	if !o.config.APIOnly {
 		group.Go(func() error {
-			return controller.Run(state.As(ctx, state.ManagerController), o.state, o.log, o.controllers()...)
+			return controller.Run(state.As(ctx, state.ManagerController), o.state, o.log, o.queues, o.controllers()...)
 		})
 		group.Go(func() error {
-			return scheduler.New(scheduler.Config{State: o.state, Logger: o.log, Recorder: o.events.Recorder(corev1.DefaultSchedulerName, state.ManagerScheduler)}).Run(state.As(ctx, state.ManagerScheduler))
+			return scheduler.New(scheduler.Config{State: o.state, Logger: o.log, Recorder: o.events.Recorder(corev1.DefaultSchedulerName, state.ManagerScheduler), Attempts: o.attempts.count}).Run(state.As(ctx, state.ManagerScheduler))
 		})
 	}
 	if ready != nil {

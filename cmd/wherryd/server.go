@@ -27,6 +27,7 @@ type serverFlags struct {
 	hosts         []string
 	serviceCIDR   string
 	podCIDR       string
+	profiling     bool
 	snapshotEvery time.Duration
 	snapshotKeep  int
 	apiOnly       bool
@@ -39,6 +40,7 @@ func (f *serverFlags) add(flags *pflag.FlagSet, listen string) {
 	flags.StringSliceVar(&f.hosts, "host", nil, "further names and addresses that the server is reached by")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "addresses of Services")
 	flags.StringVar(&f.podCIDR, "pod-cidr", "10.42.0.0/16", "addresses of pods; each node gets a block of it")
+	flags.BoolVar(&f.profiling, "profiling", true, "serve profiles of this program at /debug/pprof, to who is allowed to get them")
 	flags.DurationVar(&f.snapshotEvery, "snapshot-every", 12*time.Hour, "how often a snapshot is made in DIR/snapshots; 0: never")
 	flags.IntVar(&f.snapshotKeep, "snapshot-keep", 5, "how many snapshots are kept there")
 	f.auth.add(flags)
@@ -78,7 +80,7 @@ type server struct {
 func (f *serverFlags) open(ctx context.Context, log *slog.Logger) (*server, error) {
 	started := time.Now()
 	c := orchestrator.Config{
-		DataDir: f.DataDir, Hosts: f.hosts, Issuers: f.auth.issuers, APIOnly: f.apiOnly, Version: version.Wherry, Logger: log,
+		DataDir: f.DataDir, Hosts: f.hosts, Issuers: f.auth.issuers, APIOnly: f.apiOnly, Version: version.Wherry, Logger: log, NoProfiling: !f.profiling,
 		SnapshotEvery: f.snapshotEvery, SnapshotKeep: f.snapshotKeep,
 	}
 	var err error

@@ -23,9 +23,9 @@ func (s *Server) chain(routes http.Handler) http.Handler {
 		out := &answer{ResponseWriter: w}
 		out.Header().Set("Audit-Id", auditID(r))
 		out.Header().Set("Cache-Control", "no-cache, private")
-		done := s.metrics.begin(at)
+		done := s.metrics.begin(s.labels(r, at), at.isLong())
 		defer func() {
-			done(out.code(), time.Since(begin))
+			done(out.code(), time.Since(begin), out.size)
 			s.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("verb", at.verb), slog.String("uri", r.URL.RequestURI()),
 				slog.Int("status", out.code()), slog.Duration("took", time.Since(begin)), slog.String("agent", r.UserAgent()))
 		}()
@@ -115,6 +115,7 @@ func auditID(r *http.Request) string {
 type answer struct {
 	http.ResponseWriter
 	status int
+	size   int64 // bytes of the body so far, as they went out
 }
 
 func (a *answer) WriteHeader(status int) {
@@ -128,7 +129,9 @@ func (a *answer) Write(b []byte) (int, error) {
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}
-	return a.ResponseWriter.Write(b)
+	n, err := a.ResponseWriter.Write(b)
+	a.size += int64(n)
+	return n, err
 }
 
 // Unwrap lets http.ResponseController reach flushing, deadlines and hijacking.

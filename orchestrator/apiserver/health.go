@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/version"
@@ -23,6 +24,7 @@ type Check struct {
 // checks are those of an endpoint: being alive asks less than being ready.
 func (s *Server) checks(endpoint string) []Check {
 	checks := []Check{{Name: "ping", Run: func(context.Context) error { return nil }}}
+	checks = append(checks, s.cfg.Live...)
 	if endpoint == "livez" {
 		return checks
 	}
@@ -50,6 +52,10 @@ func (s *Server) health(endpoint string) http.HandlerFunc {
 				return
 			}
 		}
+		if one != "" {
+			s.checkOne(w, r, checks[0])
+			return
+		}
 		report, failed := s.report(r, checks)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -64,6 +70,18 @@ func (s *Server) health(endpoint string) http.HandlerFunc {
 			_, _ = fmt.Fprint(w, "ok")
 		}
 	}
+}
+
+// checkOne answers for one check.
+func (s *Server) checkOne(w http.ResponseWriter, r *http.Request, check Check) {
+	if err := check.Run(r.Context()); err != nil {
+		s.log.Warn("health check failed", "check", check.Name, "error", err)
+		http.Error(w, "internal server error: reason withheld", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = fmt.Fprint(w, "ok")
 }
 
 // report runs the checks. Why one failed is for the log: anybody may ask.
@@ -83,7 +101,23 @@ func (s *Server) report(r *http.Request, checks []Check) (report string, failed 
 		}
 		fmt.Fprintf(&b, "[+]%s ok\n", check.Name)
 	}
+	unmatched(&b, excluded, checks)
 	return b.String(), failed
+}
+
+// unmatched says which of the excluded checks there are not.
+func unmatched(b *strings.Builder, excluded []string, checks []Check) {
+	var unknown []string
+	for _, name := range excluded {
+		quoted := strconv.Quote(name)
+		if !slices.ContainsFunc(checks, func(c Check) bool { return c.Name == name }) && !slices.Contains(unknown, quoted) {
+			unknown = append(unknown, quoted)
+		}
+	}
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		fmt.Fprintf(b, "warn: some health checks cannot be excluded: no matches for %s\n", strings.Join(unknown, ", "))
+	}
 }
 
 // defaultVersion is the release of Kubernetes whose API is served.

@@ -148,6 +148,7 @@ func TestWhoMayAsk(t *testing.T) {
 		{"admin", "/metrics", 200, "apiserver_request_total"},
 		{"admin", "/readyz?verbose", 200, "[+]ping ok\n[+]shutdown ok\nreadyz check passed"},
 		{"admin", "/readyz/ping", 200, "ok"},
+		{"admin", "/readyz?verbose&exclude=ping&exclude=b&exclude=a", 200, "[+]ping excluded: ok\n[+]shutdown ok\nwarn: some health checks cannot be excluded: no matches for \"a\", \"b\"\nreadyz check passed"},
 		{"admin", "/readyz/none", 404, "404 page not found"},
 		{"admin", "/v2/", 404, "404 page not found"},
 	} {

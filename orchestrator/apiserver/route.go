@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"net/http"
+	"net/http/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -121,6 +122,9 @@ func (s *Server) routes() (http.Handler, error) {
 	mux.HandleFunc("GET /version/{$}", s.version)
 	mux.Handle("GET /metrics", s.metrics.handler())
 	s.openID(mux)
+	if s.cfg.Profiling {
+		s.profiling(mux)
+	}
 	if s.cfg.Registry != nil {
 		mux.Handle("/v2/", s.cfg.Registry)
 	}
@@ -129,6 +133,15 @@ func (s *Server) routes() (http.Handler, error) {
 		mux.Handle("/snapshots/", s.cfg.Snapshots)
 	}
 	return mux, s.documents(mux)
+}
+
+// profiling serves what runtime/pprof knows.
+func (s *Server) profiling(mux *http.ServeMux) {
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.Handle("/debug/pprof", http.RedirectHandler("/debug/pprof/", http.StatusMovedPermanently))
 }
 
 // notFound is what Kubernetes says to a path that it does not know.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/version"
 
 	"wherry/orchestrator/apiserver/auth"
@@ -39,8 +40,12 @@ type Config struct {
 	Authorizer    auth.Authorizer
 	// Version is shown at /version; the zero value shows the Kubernetes release whose API this is.
 	Version version.Info
-	// Ready are checks beyond the server's own, shown by name at /readyz.
-	Ready []Check
+	// Live and Ready are checks beyond the server's own, shown by name: Live at /livez, both at /readyz and /healthz.
+	Live, Ready []Check
+	// Metrics are shown at /metrics beside the server's own.
+	Metrics []prometheus.Collector
+	// Profiling serves /debug/pprof to who may get it.
+	Profiling bool
 	// Logger gets a line for each request at debug level; nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -99,7 +104,9 @@ func New(cfg Config) (*Server, error) {
 		virtual: virtuals(), log: cfg.Logger,
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.metrics = newMetrics(s.served)
+	if s.metrics, err = newMetrics(cfg.Metrics...); err != nil {
+		return nil, fmt.Errorf("apiserver: metrics: %w", err)
+	}
 	routes, err := s.routes()
 	if err != nil {
 		return nil, err

@@ -7,9 +7,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -37,6 +39,7 @@ type watcher struct {
 	frame     func(io.Writer, string, []byte) error
 	out       *bufio.Writer
 	control   *http.ResponseController
+	counter   prometheus.Counter // of events
 	bookmarks bool
 	initial   bool           // the bookmark that ends the initial events is still to come
 	seen      store.Revision // everything up to here is out
@@ -65,6 +68,7 @@ func (c *call) watch() error {
 		c: c, show: show, frame: wire.JSONEvent, bookmarks: o.AllowWatchBookmarks, initial: initial, seen: after,
 		out: bufio.NewWriterSize(c.w, 16<<10), control: http.NewResponseController(c.w),
 	}
+	w.counter = c.s.metrics.events.WithLabelValues(c.at.group, c.at.version, c.at.plural)
 	if c.out.Format == media.Protobuf {
 		w.frame = wire.ProtobufEvent
 	}
@@ -165,6 +169,7 @@ func (w *watcher) send(kind state.EventType, it item) error {
 	if err != nil {
 		return err
 	}
+	w.counter.Inc()
 	return w.frame(w.out, string(kind), object)
 }
 
@@ -215,6 +220,9 @@ func (w *watcher) failed(err error) error {
 
 // ended notes why a watch that nobody reads any more ended.
 func (w *watcher) ended(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		w.c.s.metrics.dropped.Inc()
+	}
 	if err != nil {
 		w.c.s.log.Debug("watch ended", "path", w.c.r.URL.Path, "error", err)
 	}

@@ -88,11 +88,12 @@ type Events interface {
 	Eventf(obj state.Object, eventtype, reason, format string, args ...any)
 }
 
-// Run runs the controllers until ctx ends.
-func Run(ctx context.Context, s *state.State, log *slog.Logger, all ...Controller) error {
+// Run runs the controllers until ctx ends. metrics may be nil.
+func Run(ctx context.Context, s *state.State, log *slog.Logger, metrics *Metrics, all ...Controller) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range all {
-		l := &loop{Controller: c, state: s, log: log.With("controller", c.Name), queue: newQueue()}
+		l := &loop{Controller: c, state: s, log: log.With("controller", c.Name), queue: newQueue(), count: metrics.of(c.Name)}
+		metrics.watch(c.Name, l.queue)
 		group.Go(func() error { return l.run(ctx) })
 	}
 	return group.Wait()
@@ -103,6 +104,7 @@ type loop struct {
 	state *state.State
 	log   *slog.Logger
 	queue *queue
+	count counters
 }
 
 func (l *loop) run(ctx context.Context) error {
@@ -208,7 +210,9 @@ func (l *loop) work(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
+		begin := time.Now()
 		again, err := l.reconcile(ctx, key)
+		l.count.worked(time.Since(begin), err)
 		switch {
 		case ctx.Err() != nil:
 			return nil

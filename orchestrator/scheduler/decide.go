@@ -28,6 +28,7 @@ func (s *session) bind(ctx context.Context, chosen []decision) {
 		d := chosen[i]
 		pod := d.item.pod.Pod
 		if err == nil {
+			s.attempts("scheduled", 1)
 			s.recorder.Eventf(pod, corev1.EventTypeNormal, "Scheduled", "Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, d.node)
 			s.log.Debug("pod scheduled", "pod", pod.Name, "namespace", pod.Namespace, "uid", pod.UID, "node", d.node)
 			continue
@@ -36,6 +37,7 @@ func (s *session) bind(ctx context.Context, chosen []decision) {
 		if apierrors.IsNotFound(err) || ctx.Err() != nil {
 			continue
 		}
+		s.attempts("error", 1)
 		s.log.Warn("pod not bound", "pod", pod.Name, "namespace", pod.Namespace, "uid", pod.UID, "node", d.node, "error", err)
 		s.retry(d.item)
 	}
@@ -56,6 +58,7 @@ const writers = 32
 // explain writes why pods were refused into their conditions, and tells users.
 func (s *session) explain(ctx context.Context, refused []decision) {
 	var silent []decision
+	s.attempts("unschedulable", len(refused))
 	for _, d := range refused {
 		pod := d.item.pod.Pod
 		s.recorder.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "%s", d.why)

@@ -38,6 +38,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Recorder tells users what was decided; nil tells nobody.
 	Recorder *event.Recorder
+	// Attempts counts what came of deciding about pods: scheduled, unschedulable, error; nil counts nothing.
+	Attempts func(result string, n int)
 }
 
 // Scheduler binds pods. See New.
@@ -45,6 +47,7 @@ type Scheduler struct {
 	state    *state.State
 	log      *slog.Logger
 	recorder *event.Recorder
+	attempts func(result string, n int)
 }
 
 // New returns a scheduler; it does nothing until Run.
@@ -52,7 +55,10 @@ func New(c Config) *Scheduler {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return &Scheduler{state: c.State, log: c.Logger, recorder: c.Recorder}
+	if c.Attempts == nil {
+		c.Attempts = func(string, int) {}
+	}
+	return &Scheduler{state: c.State, log: c.Logger, recorder: c.Recorder, attempts: c.Attempts}
 }
 
 // Run schedules until ctx ends, and then returns nil.

@@ -15,6 +15,7 @@ package state
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -108,4 +109,22 @@ func (s *State) Revision() store.Revision {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.revision
+}
+
+// Count is how many objects of a kind there are.
+func (s *State) Count(k *resource.Kind) int {
+	t := s.table(k)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return t.entries.Len()
+}
+
+// Check returns nil if everything that was answered can be read here in time: the state follows its store.
+func (s *State) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := s.store.List(ctx, claimPrefix, store.ListOptions{Limit: 1}); err != nil {
+		return fmt.Errorf("reading the store: %w", err)
+	}
+	return s.fresh(ctx)
 }

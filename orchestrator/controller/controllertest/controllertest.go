@@ -44,7 +44,7 @@ func Run(t *testing.T, start func(s *state.State, e controller.Events) []control
 		c := &Cluster{T: t, State: s}
 		var wg, following sync.WaitGroup
 		following.Go(func() { c.ended(s.Run(below)) })
-		wg.Go(func() { c.ended(controller.Run(ctx, s, slog.New(slog.DiscardHandler), start(s, c)...)) })
+		wg.Go(func() { c.ended(controller.Run(ctx, s, slog.New(slog.DiscardHandler), nil, start(s, c)...)) })
 		Create(c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 		f(c)
 		cancel()
