@@ -189,14 +189,30 @@ func (a *Agent) openRuntimes() (engine string, err error) {
 		a.closers = append(a.closers, a.closeRuntimes)
 		return "none", nil
 	}
-	host, err := wasm.New(wasm.Config{CacheDir: filepath.Join(a.c.DataDir, "wasm")})
+	compiled, err := a.openWasm("wasm", wasm.Config{CacheDir: filepath.Join(a.c.DataDir, "wasm")})
+	if err != nil {
+		return "", err
+	}
+	// For those who refuse machine code that is made at run time.
+	if _, err := a.openWasm("wasm-interpreter", wasm.Config{Interpreter: true}); err != nil {
+		return "", err
+	}
+	a.closers = append(a.closers, a.closeRuntimes)
+	return compiled, nil
+}
+
+// openWasm adds a driver for guests in this process, and returns the name of its engine.
+func (a *Agent) openWasm(class string, c wasm.Config) (engine string, err error) {
+	c.Logger = a.log
+	host, err := wasm.New(c)
 	if err != nil {
 		return "", fmt.Errorf("open the Wasm runtime: %w", err)
 	}
 	a.closers = append(a.closers, host.Close)
 	network := network{Net: a.net, host: a.c.Host, node: a.c.Address}
-	a.runtimes = []runtime.Runtime{wasmdriver.New(wasmdriver.Config{Host: host, Network: network.guest, Logger: a.log})}
-	a.closers = append(a.closers, a.closeRuntimes)
+	a.runtimes = append(a.runtimes, wasmdriver.New(wasmdriver.Config{
+		ClassName: class, Host: host, Network: network.guest, Logger: a.log,
+	}))
 	return host.Engine(), nil
 }
 

@@ -32,6 +32,26 @@ func BenchmarkStart(b *testing.B) {
 			<-i.Done()
 		}
 	})
+	b.Run("go to exit", func(b *testing.B) {
+		for b.Loop() {
+			i, err := h.Start(b.Context(), tool, Spec{Args: []string{"tool", "print", "x"}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			<-i.Done()
+		}
+	})
+	b.Run("go to exit in an empty tenant", func(b *testing.B) {
+		n := 0
+		for b.Loop() {
+			n++
+			i, err := h.Start(b.Context(), tool, Spec{Tenant: fmt.Sprint("tenant", n), Args: []string{"tool", "print", "x"}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			<-i.Done()
+		}
+	})
 	b.Run("go", func(b *testing.B) {
 		var idle []*Instance
 		before := anonymous(b)

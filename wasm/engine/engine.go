@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -65,11 +66,17 @@ type Engine struct {
 	tenants map[string]*tenant
 }
 
-// tenant is a runtime and how many processes are in it.
+// tenant is a runtime and how many processes are in it. One that is empty is kept for a while: making it is most of what
+// the next start costs.
 type tenant struct {
 	runtime   wazero.Runtime
 	processes int
+	emptied   time.Time   // when the last process left
+	expiry    *time.Timer // set while it is empty
 }
+
+// maxEmpty is how many empty runtimes are kept, each of some 100 KiB.
+const maxEmpty = 16
 
 // New returns an engine.
 func New(c Config) (*Engine, error) {
@@ -106,9 +113,11 @@ func (e *Engine) Close() error {
 	e.freeIdle()
 	ctx := context.Background()
 	var errs []error
-	for _, t := range e.tenants {
-		errs = append(errs, t.runtime.Close(ctx))
+	e.mu.Lock()
+	for name := range e.tenants {
+		e.closeTenant(name)
 	}
+	e.mu.Unlock()
 	if e.base != nil {
 		errs = append(errs, e.base.runtime.Close(ctx))
 	}
@@ -144,7 +153,7 @@ func (e *Engine) newTenant(ctx context.Context) (*tenant, error) {
 	return t, nil
 }
 
-// enter counts a process of a tenant in, leave out. The runtime lives as long as there are any.
+// enter counts a process of a tenant in, leave out.
 func (e *Engine) enter(name string) (*tenant, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -160,6 +169,10 @@ func (e *Engine) enter(name string) (*tenant, error) {
 		e.tenants[name] = t
 	}
 	t.processes++
+	if t.expiry != nil {
+		t.expiry.Stop()
+		t.expiry = nil
+	}
 	return t, nil
 }
 
@@ -170,7 +183,44 @@ func (e *Engine) leave(name string) {
 	if t.processes--; t.processes > 0 {
 		return
 	}
+	t.emptied = time.Now()
+	emptied := t.emptied
+	t.expiry = time.AfterFunc(idle, func() { e.expire(name, emptied) })
+	e.boundEmpty()
+}
+
+// boundEmpty closes the runtime that has been empty longest, if there are too many. The lock is held.
+func (e *Engine) boundEmpty() {
+	count, oldest := 0, ""
+	for name, t := range e.tenants {
+		if t.expiry == nil {
+			continue
+		}
+		if count++; count == 1 || t.emptied.Before(e.tenants[oldest].emptied) {
+			oldest = name
+		}
+	}
+	if count > maxEmpty {
+		e.closeTenant(oldest)
+	}
+}
+
+// expire closes a runtime that has been empty since then.
+func (e *Engine) expire(name string, emptied time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t := e.tenants[name]; t != nil && t.expiry != nil && t.emptied.Equal(emptied) {
+		e.closeTenant(name)
+	}
+}
+
+// closeTenant closes an empty runtime. The lock is held.
+func (e *Engine) closeTenant(name string) {
+	t := e.tenants[name]
 	delete(e.tenants, name)
+	if t.expiry != nil {
+		t.expiry.Stop()
+	}
 	if err := t.runtime.Close(context.Background()); err != nil {
 		e.log.Warn("closing the runtime of a tenant", "tenant", name, "err", err)
 	}

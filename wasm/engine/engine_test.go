@@ -395,9 +395,46 @@ func TestTenantsHaveTheirOwnRuntime(t *testing.T) {
 		p.Kill()
 	}
 	wg.Wait()
-	if len(e.tenants) != 0 {
-		t.Errorf("%d runtimes are left", len(e.tenants))
+	if len(e.tenants) != 2 {
+		t.Errorf("there are %d runtimes", len(e.tenants))
 	}
+}
+
+func TestEmptyRuntimesAreKeptForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := newEngine(t, Config{Interpreter: true})
+		m, err := e.Compile(t.Context(), "one", opener(wasmtest.Nothing()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Release()
+		use := func(tenant string) *tenant {
+			if _, err := m.Prepare(tenant, "test", Limits{}).Run(same); err != nil {
+				t.Fatal(err)
+			}
+			return e.tenants[tenant]
+		}
+		first := use("a")
+		time.Sleep(idle - time.Second)
+		if use("a") != first {
+			t.Error("it was made anew")
+		}
+		time.Sleep(idle - time.Second)
+		if e.tenants["a"] != first {
+			t.Error("it was closed though it had been used")
+		}
+		time.Sleep(2 * time.Second)
+		if len(e.tenants) != 0 {
+			t.Errorf("%d are left after a while", len(e.tenants))
+		}
+		for i := range 2 * maxEmpty {
+			use(strings.Repeat("x", i))
+			time.Sleep(time.Millisecond)
+		}
+		if len(e.tenants) != maxEmpty || e.tenants[strings.Repeat("x", maxEmpty-1)] != nil {
+			t.Errorf("%d are kept", len(e.tenants))
+		}
+	})
 }
 
 func TestCacheSurvives(t *testing.T) {

@@ -23,6 +23,9 @@ import (
 
 // Config configures a Driver.
 type Config struct {
+	// ClassName is the driver's name, and so the runtime class by which pods choose it; "" is "wasm", which runs modules
+	// unless their pods choose otherwise.
+	ClassName string
 	// Host runs the guests. It is the caller's to close, after the driver.
 	Host *wasm.Host
 	// Network returns what the sockets of a container use. nil, or a nil Network: it has none.
@@ -47,6 +50,9 @@ var _ runtime.Runtime = (*Driver)(nil)
 // New returns a driver without containers.
 func New(c Config) *Driver {
 	d := &Driver{config: c, log: c.Logger, queue: runtime.NewQueue(), containers: map[runtime.ID]*container{}}
+	if d.config.ClassName == "" {
+		d.config.ClassName = "wasm"
+	}
 	if d.log == nil {
 		d.log = slog.Default()
 	}
@@ -54,7 +60,7 @@ func New(c Config) *Driver {
 }
 
 // Name implements runtime.Runtime.
-func (d *Driver) Name() string { return "wasm" }
+func (d *Driver) Name() string { return d.config.ClassName }
 
 // Changes implements runtime.Runtime.
 func (d *Driver) Changes() <-chan runtime.ID { return d.queue.C() }
