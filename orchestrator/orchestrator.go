@@ -43,6 +43,7 @@ import (
 	"wherry/orchestrator/state/event"
 	"wherry/orchestrator/store/boltstore"
 	"wherry/orchestrator/store/metered"
+	"wherry/orchestrator/store/sealed"
 	"wherry/orchestrator/token"
 	"wherry/proto/link"
 	"wherry/proto/nodelink"
@@ -63,6 +64,9 @@ type Config struct {
 	// Issuers are URLs that service-account tokens name: the first is written, all are accepted. None means
 	// https://kubernetes.default.svc.cluster.local.
 	Issuers []string
+	// Encrypt names the resources whose objects are encrypted at rest, as in "secrets" and "widgets.example.com"; "*" is
+	// all. nil means secrets, an empty slice none.
+	Encrypt []string
 	// OIDC says whose OpenID Connect tokens are believed; nil: nobody's.
 	OIDC *auth.OIDCConfig
 	// SnapshotEvery is how often a snapshot is made in DataDir/snapshots, where SnapshotKeep of them
@@ -91,6 +95,9 @@ func (c *Config) fill() error {
 	if !c.PodCIDR.IsValid() {
 		c.PodCIDR = netip.MustParsePrefix("10.42.0.0/16")
 	}
+	if c.Encrypt == nil {
+		c.Encrypt = []string{"secrets"}
+	}
 	if len(c.Issuers) == 0 {
 		c.Issuers = []string{"https://kubernetes.default.svc.cluster.local"}
 	}
@@ -116,6 +123,7 @@ type Orchestrator struct {
 	config    Config
 	log       *slog.Logger
 	store     *metered.Store
+	sealed    *sealed.Store // over store
 	state     *state.State
 	pki       *pki.PKI
 	tokens    *token.Tokens
@@ -147,6 +155,11 @@ func (o *Orchestrator) open(ctx context.Context) error {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
+	kinds := resource.NewWith(resource.Options{ServiceCIDR: c.ServiceCIDR, PodCIDR: c.PodCIDR})
+	secrets, err := encrypted(c.Encrypt, kinds)
+	if err != nil {
+		return err
+	}
 	st, err := boltstore.Open(statePath(c.DataDir), boltstore.Options{Logger: o.log})
 	if err != nil {
 		return fmt.Errorf("opening the state: %w", err)
@@ -159,12 +172,12 @@ func (o *Orchestrator) open(ctx context.Context) error {
 		return fmt.Errorf("opening the registry: %w", err)
 	}
 	o.openSnapshots(st)
-	kinds := resource.NewWith(resource.Options{ServiceCIDR: c.ServiceCIDR, PodCIDR: c.PodCIDR})
+	o.sealed = sealed.New(o.store, o.pki.Sealer(), secrets)
 	managers, err := apiserver.NewManagers(kinds)
 	if err != nil {
 		return err
 	}
-	if o.state, err = state.Open(ctx, o.store, state.Options{Kinds: kinds, Admission: admission.Default(), Managers: managers}); err != nil {
+	if o.state, err = state.Open(ctx, o.sealed, state.Options{Kinds: kinds, Admission: admission.Default(), Managers: managers}); err != nil {
 		return fmt.Errorf("reading the state: %w", err)
 	}
 	return o.assemble()
@@ -185,7 +198,8 @@ func (o *Orchestrator) assemble() error {
 		return err
 	}
 	o.api, err = apiserver.New(apiserver.Config{
-		State: o.state, Nodes: o.downlink, Registry: o.registry, Snapshots: o.snapshots.Handler(), Logger: o.log, Tokens: o.tokens, Bearer: bearer,
+		State: o.state, Nodes: o.downlink, Registry: o.registry, Snapshots: o.snapshots.Handler(), Logger: o.log,
+		Tokens: o.tokens, Bearer: bearer, Keys: newKeys(o),
 		Live: []apiserver.Check{{Name: "store", Run: o.state.Check}}, Metrics: o.collectors(), Profiling: !o.config.NoProfiling,
 	})
 	return err
@@ -288,6 +302,7 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return o.api.Run(ctx, o.config.Listener, o.pki.ServerTLS()) })
 	group.Go(func() error { return o.downlink.Run(state.As(ctx, state.ManagerKubelet), nodes) })
 	group.Go(func() error { return o.events.Run(ctx) })
+	group.Go(func() error { return o.reseal(ctx) })
 	group.Go(func() error { return o.snapshots.Run(ctx) })
 	if !o.config.APIOnly {
 		group.Go(func() error {

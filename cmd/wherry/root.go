@@ -35,6 +35,7 @@ func newRoot() *cobra.Command {
 		daemon("server", "Start a control plane"),
 		daemon("agent", "Start a node agent that joins a control plane"),
 		newToken(factory, streams),
+		newKeys(factory, streams),
 		newPush(factory, streams),
 		newSnapshot(factory, streams),
 		newKubeconfig(streams),

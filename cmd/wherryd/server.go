@@ -31,6 +31,7 @@ type serverFlags struct {
 	snapshotEvery time.Duration
 	snapshotKeep  int
 	apiOnly       bool
+	encrypt       []string
 	auth          authFlags
 }
 
@@ -43,6 +44,7 @@ func (f *serverFlags) add(flags *pflag.FlagSet, listen string) {
 	flags.BoolVar(&f.profiling, "profiling", true, "serve profiles of this program at /debug/pprof, to who is allowed to get them")
 	flags.DurationVar(&f.snapshotEvery, "snapshot-every", 12*time.Hour, "how often a snapshot is made in DIR/snapshots; 0: never")
 	flags.IntVar(&f.snapshotKeep, "snapshot-keep", 5, "how many snapshots are kept there")
+	flags.StringSliceVar(&f.encrypt, "encrypt", []string{"secrets"}, "resources whose objects are encrypted in the data directory, as in secrets,configmaps,widgets.example.com; * for all")
 	f.auth.add(flags)
 }
 
@@ -80,7 +82,8 @@ type server struct {
 func (f *serverFlags) open(ctx context.Context, log *slog.Logger) (*server, error) {
 	started := time.Now()
 	c := orchestrator.Config{
-		DataDir: f.DataDir, Hosts: f.hosts, Issuers: f.auth.issuers, APIOnly: f.apiOnly, Version: version.Wherry, Logger: log, NoProfiling: !f.profiling,
+		DataDir: f.DataDir, Hosts: f.hosts, Issuers: f.auth.issuers, Encrypt: f.encrypt, APIOnly: f.apiOnly,
+		Version: version.Wherry, Logger: log, NoProfiling: !f.profiling,
 		SnapshotEvery: f.snapshotEvery, SnapshotKeep: f.snapshotKeep,
 	}
 	var err error

@@ -122,6 +122,7 @@ func (s *Server) routes() (http.Handler, error) {
 	mux.HandleFunc("GET /version/{$}", s.version)
 	mux.Handle("GET /metrics", s.metrics.handler())
 	s.openID(mux)
+	mux.HandleFunc("POST /wherry/keys/{what}/rotate", s.rotateKeys)
 	if s.cfg.Profiling {
 		s.profiling(mux)
 	}

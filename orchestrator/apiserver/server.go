@@ -33,6 +33,8 @@ type Config struct {
 	Snapshots http.Handler
 	// Tokens makes service-account tokens; nil: none are made.
 	Tokens *token.Tokens
+	// Keys rotates keys; nil: not found.
+	Keys Keys
 	// Bearer are the kinds of bearer tokens that are believed, and that TokenReview tells about.
 	Bearer auth.Bearer
 	// Authenticator finds the user; nil: client certificates and Bearer. Authorizer judges; nil: auth.Builtin.

@@ -71,7 +71,7 @@ func TestSealing(t *testing.T) {
 	}
 	check := func(s *Sealer, value []byte, fresh bool) {
 		t.Helper()
-		got, isFresh, err := s.Open(name, value)
+		got, _, isFresh, err := s.Open(name, value)
 		if err != nil || string(got) != "plain" || isFresh != fresh {
 			t.Errorf("%q, fresh %t, %v", got, isFresh, err)
 		}
@@ -95,27 +95,27 @@ func TestWhatDoesNotOpen(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Options{}).Sealer()
 	value := s.Seal("/a", []byte("plain"))
-	if _, _, err := s.Open("/b", value); !errors.Is(err, ErrSealed) {
+	if _, _, _, err := s.Open("/b", value); !errors.Is(err, ErrSealed) {
 		t.Errorf("a value at another place: %v", err)
 	}
 	for i := range value {
 		damaged := bytes.Clone(value)
 		damaged[i] ^= 1
-		got, _, err := s.Open("/a", damaged)
+		got, _, _, err := s.Open("/a", damaged)
 		// Without its mark it is a plain value, for somebody else to refuse.
 		if err == nil && (i >= len(sealedMagic) || !bytes.Equal(got, damaged)) {
 			t.Errorf("byte %d changed: %q", i, got)
 		}
 	}
 	for n := len(sealedMagic); n < len(value); n++ {
-		if _, _, err := s.Open("/a", value[:n]); err == nil {
+		if _, _, _, err := s.Open("/a", value[:n]); err == nil {
 			t.Errorf("cut to %d bytes it opened", n)
 		}
 	}
 	if err := os.Remove(filepath.Join(dir, "sealing", "000001.key")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := open(t, dir, Options{}).Sealer().Open("/a", value); !errors.Is(err, ErrSealKey) {
+	if _, _, _, err := open(t, dir, Options{}).Sealer().Open("/a", value); !errors.Is(err, ErrSealKey) {
 		t.Errorf("without its key: %v", err)
 	} else {
 		t.Log(err)
@@ -130,7 +130,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(s.Seal("/a", []byte("x")))
 	f.Add([]byte("sealed\x00\x01"))
 	f.Fuzz(func(t *testing.T, value []byte) {
-		if plain, _, err := s.Open("/b", value); err == nil && !bytes.Equal(plain, value) {
+		if plain, _, _, err := s.Open("/b", value); err == nil && !bytes.Equal(plain, value) {
 			t.Errorf("%q opened as %q", value, plain)
 		}
 	})

@@ -124,28 +124,28 @@ func (s *Sealer) Seal(name string, plain []byte) []byte {
 	return k.aead.Seal(out, out[sealHeader:], plain, additional(k.header, name))
 }
 
-// Open decrypts what Seal made for the name; what is not sealed is returned as it is. fresh says that the newest key
-// sealed it. Errors: ErrSealKey, ErrSealed.
-func (s *Sealer) Open(name string, value []byte) (plain []byte, fresh bool, err error) {
+// Open decrypts what Seal made for the name; what is not sealed is returned as it is. sealed and fresh say that it was,
+// and with the newest key. Errors: ErrSealKey, ErrSealed.
+func (s *Sealer) Open(name string, value []byte) (plain []byte, sealed, fresh bool, err error) {
 	if !bytes.HasPrefix(value, sealedMagic) {
-		return value, false, nil
+		return value, false, false, nil
 	}
 	if len(value) < sealHeader+sealNonce {
-		return nil, false, ErrSealed
+		return nil, true, false, ErrSealed
 	}
 	id := value[len(sealedMagic):sealHeader]
 	s.mu.RLock()
 	k, newest := s.keys[string(id)], s.newest
 	s.mu.RUnlock()
 	if k == nil {
-		return nil, false, fmt.Errorf("%w: put the file of key %x back into %s, from a backup", ErrSealKey, id, s.dir)
+		return nil, true, false, fmt.Errorf("%w: put the file of key %x back into %s, from a backup", ErrSealKey, id, s.dir)
 	}
 	nonce, box := value[sealHeader:sealHeader+sealNonce], value[sealHeader+sealNonce:]
-	plain, err = k.aead.Open(nil, nonce, box, additional(k.header, name))
+	plain, err = k.aead.Open([]byte{}, nonce, box, additional(k.header, name))
 	if err != nil {
-		return nil, false, ErrSealed
+		return nil, true, false, ErrSealed
 	}
-	return plain, k == newest, nil
+	return plain, true, k == newest, nil
 }
 
 func additional(header []byte, name string) []byte {

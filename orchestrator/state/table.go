@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidwall/btree"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"wherry/orchestrator/resource"
@@ -48,13 +49,18 @@ type contents struct {
 	newest  store.Revision // of the last change
 }
 
-func newTable(k *resource.Kind, cache *encodings) *table {
-	group := k.Group
+// Prefix is where objects of a resource are in the store.
+func Prefix(r schema.GroupResource) string {
+	group := r.Group
 	if group == "" {
 		group = "core"
 	}
+	return "/" + group + "/" + r.Resource + "/"
+}
+
+func newTable(k *resource.Kind, cache *encodings) *table {
 	t := &table{
-		prefix: "/" + group + "/" + k.Plural + "/", cache: cache,
+		prefix: Prefix(k.GroupResource()), cache: cache,
 		contents: &contents{}, changed: make(chan struct{}),
 	}
 	t.as.Store(newShape(k))
