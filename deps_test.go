@@ -94,6 +94,8 @@ var walls = map[string][]wall{
 				"k8s.io/client-go/util/cert", "k8s.io/client-go/util/keyutil", // reading certificates
 				"k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap", "k8s.io/apiserver/pkg/util/shufflesharding",
 				"k8s.io/apiserver/pkg/authentication/user", "k8s.io/apiserver/pkg/authentication/serviceaccount", // names
+				"k8s.io/apiserver/pkg/cel", "k8s.io/apiserver/pkg/apis/cel", "k8s.io/apiserver/pkg/warning", // rules of custom kinds
+				"k8s.io/client-go/util/jsonpath", "k8s.io/client-go/third_party/forked/golang/template", // and their columns
 			},
 			why: "defaults and validation only: the rest of Kubernetes' server costs 40 MB"},
 	},
@@ -170,8 +172,9 @@ var walls = map[string][]wall{
 		{deep: true, not: ours, but: []string{"wherry/proto"}, why: "the uplink hands over and knows no part of the agent"},
 	},
 	"wherry/cmd/wherryd": {
-		{deep: true, not: []string{"k8s.io/kubectl", "k8s.io/cli-runtime", "k8s.io/client-go"}, but: []string{"k8s.io/client-go/features", "k8s.io/client-go/util/cert", "k8s.io/client-go/util/keyutil"},
-			why: "the long-running program is light: no kubectl, no client; validation asks one list of feature gates and reads certificates"},
+		{deep: true, not: []string{"k8s.io/kubectl", "k8s.io/cli-runtime", "k8s.io/client-go"}, but: []string{"k8s.io/client-go/features", "k8s.io/client-go/util/cert", "k8s.io/client-go/util/keyutil",
+			"k8s.io/client-go/util/jsonpath", "k8s.io/client-go/third_party/forked/golang/template"},
+			why: "the long-running program is light: no kubectl, no client; validation asks one list of feature gates and reads certificates; columns of custom kinds are paths"},
 	},
 	"wherry/cmd/wherry-agent": {
 		{deep: true, not: slices.Concat([]string{"wherry/orchestrator"}, servers), why: "gateways have 128 MB: no control plane, no kubectl"},

@@ -25,6 +25,7 @@ import (
 	"wherry/orchestrator/apiserver/admission"
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/controller"
+	"wherry/orchestrator/controller/customresource"
 	"wherry/orchestrator/controller/deployment"
 	"wherry/orchestrator/controller/endpointslice"
 	"wherry/orchestrator/controller/garbage"
@@ -321,6 +322,7 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 func (o *Orchestrator) controllers() []controller.Controller {
 	events := func(component string) controller.Events { return o.events.Recorder(component, state.ManagerController) }
 	return []controller.Controller{
+		customresource.New(o.state),
 		deployment.New(o.state, events("deployment-controller")),
 		replicaset.New(o.state, events("replicaset-controller")),
 		endpointslice.New(o.state),

@@ -79,7 +79,7 @@ func (c *call) page(meta metav1.ListMeta, n int, at func(int) item) error {
 // pager returns what writes the list.
 func (c *call) pager(meta metav1.ListMeta, n int, at func(int) item) (func(io.Writer) error, error) {
 	apiVersion := c.kind.GroupVersion().String()
-	head := wire.Head{Kind: c.kind.Kind + "List", APIVersion: apiVersion, Meta: meta}
+	head := wire.Head{Kind: c.listKind(), APIVersion: apiVersion, Meta: meta}
 	switch {
 	case c.out.As == media.Table:
 		include, err := c.tableOptions()
@@ -103,6 +103,13 @@ func (c *call) pager(meta metav1.ListMeta, n int, at func(int) item) (func(io.Wr
 		bare := wire.NewBare(c.kind.Kind, apiVersion)
 		return wire.JSONList(w, head, n, func(i int) ([]byte, error) { return bare.Of(at(i).JSON()), nil })
 	}, nil
+}
+
+func (c *call) listKind() string {
+	if c.kind.Custom != nil && c.kind.Custom.ListKind != "" {
+		return c.kind.Custom.ListKind
+	}
+	return c.kind.Kind + "List"
 }
 
 func (c *call) partials(meta metav1.ListMeta, n int, at func(int) item) func(io.Writer) error {

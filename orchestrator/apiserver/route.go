@@ -76,6 +76,9 @@ func (c *call) find() (handle handler, long bool, err error) {
 		return nil, false, noResource()
 	}
 	c.kind = kind
+	if kind.Deprecated != "" {
+		c.warn(kind.Deprecated)
+	}
 	if !c.placed() {
 		return nil, false, noResource()
 	}

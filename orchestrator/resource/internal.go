@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -60,6 +62,7 @@ var converter = sync.OnceValue(func() *runtime.Scheme {
 		certificates.AddToScheme, certificatesv1conversion.AddToScheme,
 		flowcontrol.AddToScheme, flowcontrolv1conversion.AddToScheme,
 		coordination.AddToScheme, coordinationv1conversion.AddToScheme,
+		apiextensions.AddToScheme, apiextensionsv1.AddToScheme,
 		autoscaling.AddToScheme, autoscalingv1conversion.AddToScheme, autoscalingv2conversion.AddToScheme,
 		eventsinternal.AddToScheme, eventsv1conversion.AddToScheme,
 	} {

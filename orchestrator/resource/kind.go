@@ -66,6 +66,8 @@ type Kind struct {
 	// Validate and ValidateUpdate return Kubernetes' own errors with field paths.
 	Validate       func(obj Object) field.ErrorList
 	ValidateUpdate func(obj, old Object) field.ErrorList
+	// Deprecated is what everybody is told who uses the kind; "": nothing.
+	Deprecated string
 	// Warnings are shown to the client (HTTP Warning header). nil: none.
 	Warnings func(obj, old Object) []string
 	// Inert says what does not happen to objects of the kind because nobody here acts on them yet, as in "nothing

@@ -22,6 +22,8 @@ type Options struct {
 	// NodePorts are the first and last port for Services of type NodePort; zero means
 	// 30000 to 32767.
 	NodePorts [2]int32
+	// Convert asks webhooks to convert custom objects; nil: those that need it cannot be converted.
+	Convert Conversion
 }
 
 func (o *Options) setDefaults() {
@@ -76,6 +78,7 @@ func NewWith(o Options) *Registry {
 		storageClasses(), volumeAttributesClasses(), volumeAttachments(), csiDrivers(), csiNodes(), csiStorageCapacities(),
 		roles(), roleBindings(), clusterRoles(), clusterRoleBindings(), certificateSigningRequests(),
 		flowSchemas(), priorityLevelConfigurations(),
+		customResourceDefinitions(o.Convert),
 	)
 }
 

@@ -17,6 +17,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -59,6 +60,7 @@ func newScheme() *runtime.Scheme {
 		rbacv1.AddToScheme, rbacdefaults.RegisterDefaults,
 		certificatesv1.AddToScheme, certificatesdefaults.RegisterDefaults,
 		flowcontrolv1.AddToScheme, flowcontroldefaults.RegisterDefaults,
+		apiextensionsv1.AddToScheme,
 	} {
 		utilruntime.Must(add(s))
 	}

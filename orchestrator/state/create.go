@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -103,6 +104,9 @@ func beginNew(k *resource.Kind, draft Object) error {
 // insert allocates, validates and writes obj once.
 func (s *State) insert(ctx context.Context, a Attributes, obj Object) (Object, verdict, error) {
 	k := a.Kind
+	if err := s.creatable(k, obj); err != nil {
+		return nil, failed, err
+	}
 	if err := s.allocate(k, obj, nil); err != nil {
 		return nil, failed, err
 	}
@@ -137,6 +141,14 @@ func (s *State) insert(ctx context.Context, a Attributes, obj Object) (Object, v
 		return nil, failed, alreadyExists(k, obj.GetName(), e)
 	}
 	return created, v, err
+}
+
+// creatable refuses new objects of a kind whose definition is being deleted.
+func (s *State) creatable(k *resource.Kind, obj Object) error {
+	if now := s.table(k).kind(); now.Custom != nil && now.Custom.Terminating {
+		return apierrors.NewForbidden(k.GroupResource(), obj.GetName(), errors.New("create not allowed while custom resource definition is terminating"))
+	}
+	return nil
 }
 
 // alreadyExists says that e is in the way; e is nil if it has gone since.
