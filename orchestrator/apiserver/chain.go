@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"wherry/orchestrator/apiserver/auth"
+	"wherry/orchestrator/apiserver/fair"
 )
 
 // chain is what every request passes: panics become Statuses, the user is found and his
@@ -36,12 +38,39 @@ func (s *Server) chain(routes http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, at target, routes http.Handler) {
-	if len(r.URL.RequestURI()) > maxURL {
-		s.fail(w, r, tooLong())
+func (s *Server) serve(w http.ResponseWriter, r0 *http.Request, at target, routes http.Handler) {
+	if len(r0.URL.RequestURI()) > maxURL {
+		s.fail(w, r0, tooLong())
 		return
 	}
-	user, err := s.admitted(r, at)
+	if s.draining.Load() && !isHealth(at) {
+		shuttingDown(w)
+		return
+	}
+	r, cancel, err := deadline(r0, at)
+	if err != nil {
+		s.fail(w, r0, err)
+		return
+	}
+	defer cancel()
+	user, err := s.authenticated(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	ticket, err := s.seat(r, at, user)
+	if ticket != nil {
+		sorted(w, ticket)
+	}
+	if err != nil {
+		tooMany(w)
+		return
+	}
+	if ticket != nil {
+		defer ticket.Release()
+		r = r.WithContext(context.WithValue(r.Context(), seated{}, ticket))
+	}
+	err = s.authorized(r, at, user)
 	switch {
 	case err != nil:
 		s.fail(w, r, err)
@@ -54,8 +83,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at target, routes
 	}
 }
 
-// admitted finds the user and judges whether he may ask this. Errors: 401, 403.
-func (s *Server) admitted(r *http.Request, at target) (*auth.User, error) {
+// seated is the key of a request's ticket in its context.
+type seated struct{}
+
+// standUp gives the request's seat to others: from here on it only waits for news.
+func (c *call) standUp() {
+	if ticket, ok := c.ctx().Value(seated{}).(*fair.Ticket); ok {
+		ticket.Release()
+	}
+}
+
+// authenticated finds the user. Errors: 401.
+func (s *Server) authenticated(r *http.Request) (*auth.User, error) {
 	user, err := s.cfg.Authenticator.Authenticate(r)
 	if err != nil {
 		s.log.Info("credentials refused", "remote", r.RemoteAddr, "error", err)
@@ -65,15 +104,20 @@ func (s *Server) admitted(r *http.Request, at target) (*auth.User, error) {
 	if user == nil {
 		user = auth.Anonymous
 	}
+	return user, nil
+}
+
+// authorized judges whether the user may ask this. Errors: 403.
+func (s *Server) authorized(r *http.Request, at target, user *auth.User) error {
 	attributes := at.attributes(user)
 	decision, reason, err := s.cfg.Authorizer.Authorize(r.Context(), attributes)
 	switch {
 	case decision == auth.Allow:
-		return user, nil
+		return nil
 	case err != nil:
-		return nil, apierrors.NewInternalError(err)
+		return apierrors.NewInternalError(err)
 	}
-	return nil, auth.Forbidden(attributes, reason)
+	return auth.Forbidden(attributes, reason)
 }
 
 func (t target) attributes(user *auth.User) *auth.Attributes {

@@ -1,12 +1,10 @@
 package apiserver
 
 import (
-	"context"
 	"net/http"
 	"net/http/pprof"
 	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -14,9 +12,6 @@ import (
 	"wherry/orchestrator/apiserver/media"
 	"wherry/orchestrator/resource"
 )
-
-// requestTimeout bounds every request that does not stream.
-const requestTimeout = 34 * time.Second
 
 // handler answers a call, or returns what the Status is made of.
 type handler func(*call) error
@@ -38,16 +33,14 @@ var (
 func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, at target, user *auth.User) {
 	c := &call{s: s, w: w, r: r, at: at, user: user}
 	handle, long, err := c.find()
-	if err == nil && !long {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-		defer cancel()
-		c.r = r.WithContext(ctx)
-	}
 	if err == nil {
 		c.out, err = c.negotiate()
 		if long && at.verb != "watch" {
 			err = nil // streams speak their own language
 		}
+	}
+	if err == nil {
+		err = r.Context().Err() // it may have waited for its turn for too long
 	}
 	if err == nil {
 		err = handle(c)

@@ -46,6 +46,8 @@ type Config struct {
 	Live, Ready []Check
 	// Metrics are shown at /metrics beside the server's own.
 	Metrics []prometheus.Collector
+	// Seats are how many requests are served at once, long-running ones left out; 0: fair.Seats.
+	Seats int
 	// Profiling serves /debug/pprof to who may get it.
 	Profiling bool
 	// Logger gets a line for each request at debug level; nil: slog.Default().
@@ -61,6 +63,7 @@ type Server struct {
 	openapi *openapi.Documents
 	managed *Managers
 	metrics *metrics
+	sharing *sharing
 	log     *slog.Logger
 	handler http.Handler
 	virtual map[string]virtual
@@ -106,7 +109,8 @@ func New(cfg Config) (*Server, error) {
 		virtual: virtuals(), log: cfg.Logger,
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	if s.metrics, err = newMetrics(cfg.Metrics...); err != nil {
+	s.sharing = newSharing(cfg.State, cfg.Seats)
+	if s.metrics, err = newMetrics(append(cfg.Metrics, s.sharing)...); err != nil {
 		return nil, fmt.Errorf("apiserver: metrics: %w", err)
 	}
 	routes, err := s.routes()

@@ -23,7 +23,7 @@ func statusOf(err error) *metav1.Status {
 	case errors.As(err, &known):
 		status = known.Status()
 	case errors.Is(err, context.DeadlineExceeded):
-		status = apierrors.NewTimeoutError("the request did not complete in time", 0).ErrStatus
+		status = apierrors.NewTimeoutError("request did not complete within requested timeout - context deadline exceeded", 0).ErrStatus
 	default:
 		status = metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}
 	}

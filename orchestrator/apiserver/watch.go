@@ -77,6 +77,7 @@ func (c *call) watch() error {
 		return err
 	}
 	w.begin()
+	c.standUp()
 	if err != nil {
 		return w.failed(err)
 	}

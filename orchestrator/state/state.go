@@ -119,6 +119,14 @@ func (s *State) Count(k *resource.Kind) int {
 	return t.entries.Len()
 }
 
+// Changed is the revision of the last change of a kind's objects.
+func (s *State) Changed(k *resource.Kind) store.Revision {
+	t := s.table(k)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return t.newest
+}
+
 // Check returns nil if everything that was answered can be read here in time: the state follows its store.
 func (s *State) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
