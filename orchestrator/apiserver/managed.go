@@ -61,12 +61,16 @@ func NewManagers(kinds *resource.Registry) (*Managers, error) {
 func filters(versions []*resource.Kind, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
 	all := map[fieldpath.APIVersion]fieldpath.Filter{}
 	for _, kind := range versions {
-		resets := kind.Resets
+		version, resets := fieldpath.APIVersion(kind.GroupVersion().String()), kind.Resets
 		if sub, ok := kind.Subresources[subresource]; ok {
 			resets = sub.Resets
+			if sub.Owned != nil {
+				all[version] = sub.Owned
+				continue
+			}
 		}
 		if resets != nil {
-			all[fieldpath.APIVersion(kind.GroupVersion().String())] = fieldpath.NewExcludeSetFilter(resets)
+			all[version] = fieldpath.NewExcludeSetFilter(resets)
 		}
 	}
 	return all

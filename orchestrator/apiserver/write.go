@@ -81,10 +81,14 @@ func ownerKey(ref metav1.OwnerReference) string {
 	return strings.Join([]string{ref.APIVersion, ref.Kind, ref.Name, string(ref.UID), flag(ref.Controller), flag(ref.BlockOwnerDeletion)}, "\x00")
 }
 
-// warnAbout passes on what the kind has to say about the new object.
+// warnAbout passes on what the kind, or the door that is written through, has to say about the new object.
 func (c *call) warnAbout(obj, old resource.Object) {
-	if c.kind.Warnings != nil {
-		c.warn(c.kind.Warnings(obj, old)...)
+	warnings := c.kind.Warnings
+	if sub, ok := c.kind.Subresources[c.at.subresource]; ok {
+		warnings = sub.Warnings
+	}
+	if warnings != nil {
+		c.warn(warnings(obj, old)...)
 	}
 }
 

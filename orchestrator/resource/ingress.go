@@ -52,6 +52,7 @@ func ingresses() *Kind {
 		Subresources: map[string]*Subresource{"status": {
 			PrepareForUpdate: typedUpdate(func(i, old *networkingv1.Ingress) { i.Spec = *old.Spec.DeepCopy() }),
 			ValidateUpdate:   validateUpdate(validation.ValidateIngressStatusUpdate),
+			Warnings:         typedWarnings(ingressStatusWarnings),
 			Resets:           resets(specField),
 		}},
 	}
@@ -59,19 +60,21 @@ func ingresses() *Kind {
 
 const ingressClassAnnotation = "kubernetes.io/ingress.class"
 
-// ingressWarnings are, on update, about addresses that a controller wrote.
+// ingressWarnings are for who creates one.
 func ingressWarnings(i, old *networkingv1.Ingress) []string {
-	var warnings []string
-	if old != nil {
-		for n, at := range i.Status.LoadBalancer.Ingress {
-			if at.IP != "" {
-				warnings = append(warnings, utilvalidation.GetWarningsForIP(field.NewPath("status", "loadBalancer", "ingress").Index(n), at.IP)...)
-			}
-		}
-		return warnings
+	if _, ok := i.Annotations[ingressClassAnnotation]; ok && old == nil && i.Spec.IngressClassName == nil {
+		return []string{fmt.Sprintf("annotation %q is deprecated, please use 'spec.ingressClassName' instead", ingressClassAnnotation)}
 	}
-	if _, ok := i.Annotations[ingressClassAnnotation]; ok && i.Spec.IngressClassName == nil {
-		warnings = append(warnings, fmt.Sprintf("annotation %q is deprecated, please use 'spec.ingressClassName' instead", ingressClassAnnotation))
+	return nil
+}
+
+// ingressStatusWarnings are about addresses that programs read differently.
+func ingressStatusWarnings(i, _ *networkingv1.Ingress) []string {
+	var warnings []string
+	for n, at := range i.Status.LoadBalancer.Ingress {
+		if at.IP != "" {
+			warnings = append(warnings, utilvalidation.GetWarningsForIP(field.NewPath("status", "loadBalancer", "ingress").Index(n), at.IP)...)
+		}
 	}
 	return warnings
 }

@@ -119,7 +119,11 @@ type Subresource struct {
 	PrepareForUpdate func(obj, old Object)
 	// ValidateUpdate nil: the kind's own.
 	ValidateUpdate func(obj, old Object) field.ErrorList
-	Resets         *fieldpath.Set
+	// Warnings are shown to who writes through the door; nil: none.
+	Warnings func(obj, old Object) []string
+	Resets   *fieldpath.Set
+	// Owned, in place of Resets, passes what a manager may own by writing through the door.
+	Owned fieldpath.Filter
 	// Verbs that the door offers; nil means get, patch, update.
 	Verbs []string
 	// Scale is set for "scale": how to read and write replicas.

@@ -43,10 +43,8 @@ func persistentVolumes() *Kind {
 			errs := append(validation.ValidatePersistentVolume(v, o), volumevalidation.ValidatePersistentVolume(v)...)
 			return append(errs, validation.ValidatePersistentVolumeUpdate(v, old, o)...)
 		}),
-		Warnings: typedWarnings(func(v, _ *corev1.PersistentVolume) []string {
-			return volumeutil.GetWarningsForPersistentVolume(internal[core.PersistentVolume](v))
-		}),
-		Resets: resets(statusField),
+		Warnings: typedWarnings(persistentVolumeWarnings),
+		Resets:   resets(statusField),
 
 		Fields:     func(obj Object) fields.Set { return fields.Set{"name": obj.GetName()} },
 		FieldNames: []string{"name"},
@@ -55,9 +53,14 @@ func persistentVolumes() *Kind {
 		Subresources: map[string]*Subresource{"status": {
 			PrepareForUpdate: typedUpdate(preparePersistentVolumeStatus),
 			ValidateUpdate:   validateUpdate(validation.ValidatePersistentVolumeStatusUpdate),
+			Warnings:         typedWarnings(persistentVolumeWarnings),
 			Resets:           resets(specField),
 		}},
 	}
+}
+
+func persistentVolumeWarnings(v, _ *corev1.PersistentVolume) []string {
+	return volumeutil.GetWarningsForPersistentVolume(internal[core.PersistentVolume](v))
 }
 
 // preparePersistentVolumeStatus notes when the phase changed, unless the writer does.

@@ -39,10 +39,8 @@ func persistentVolumeClaims() *Kind {
 			claimutil.NormalizeDataSources(&old.Spec)
 			return validation.ValidatePersistentVolumeClaimUpdate(c, old, validation.ValidationOptionsForPersistentVolumeClaim(c, old))
 		}),
-		Warnings: typedWarnings(func(c, _ *corev1.PersistentVolumeClaim) []string {
-			return claimutil.GetWarningsForPersistentVolumeClaim(internal[core.PersistentVolumeClaim](c))
-		}),
-		Resets: resets(statusField),
+		Warnings: typedWarnings(claimWarnings),
+		Resets:   resets(statusField),
 
 		Fields:     func(obj Object) fields.Set { return fields.Set{"name": obj.GetName()} },
 		FieldNames: []string{"name"},
@@ -56,9 +54,14 @@ func persistentVolumeClaims() *Kind {
 			ValidateUpdate: validateUpdate(func(c, old *core.PersistentVolumeClaim) field.ErrorList {
 				return validation.ValidatePersistentVolumeClaimStatusUpdate(c, old, validation.ValidationOptionsForPersistentVolumeClaim(c, old))
 			}),
-			Resets: resets(specField),
+			Warnings: typedWarnings(claimWarnings),
+			Resets:   resets(specField),
 		}},
 	}
+}
+
+func claimWarnings(c, _ *corev1.PersistentVolumeClaim) []string {
+	return claimutil.GetWarningsForPersistentVolumeClaim(internal[core.PersistentVolumeClaim](c))
 }
 
 // prepareClaim keeps dataSource and dataSourceRef alike; old may be nil.

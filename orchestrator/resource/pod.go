@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -33,10 +32,7 @@ func pods() *Kind {
 		PrepareForCreate: typed(preparePod),
 		PrepareForUpdate: typedUpdate(func(pod, old *corev1.Pod) {
 			pod.Status = *old.Status.DeepCopy()
-			through(pod, old, podutil.DropDisabledPodFields)
-			if !equality.Semantic.DeepEqual(pod.Spec, old.Spec) {
-				pod.Generation = old.Generation + 1
-			}
+			finishPodSpec(pod, old)
 		}),
 		Validate: validate(func(pod *core.Pod) field.ErrorList {
 			return validation.ValidatePodCreate(pod, podOptions(pod, nil))
@@ -56,13 +52,8 @@ func pods() *Kind {
 		},
 		Columns: podColumns(),
 		Row:     row(podRow),
-		Subresources: map[string]*Subresource{"status": {
-			PrepareForUpdate: typedUpdate(preparePodStatus),
-			ValidateUpdate: validateUpdate(func(pod, old *core.Pod) field.ErrorList {
-				return validation.ValidatePodStatusUpdate(pod, old, podOptions(pod, old))
-			}),
-			Resets: resets(specField, []any{"metadata", "deletionTimestamp"}, []any{"metadata", "ownerReferences"}),
-		}},
+
+		Subresources: podDoors(),
 	}
 }
 

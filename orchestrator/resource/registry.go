@@ -79,6 +79,8 @@ func NewWith(o Options) *Registry {
 		roles(), roleBindings(), clusterRoles(), clusterRoleBindings(), certificateSigningRequests(),
 		flowSchemas(), priorityLevelConfigurations(),
 		customResourceDefinitions(o.Convert),
+		mutatingWebhookConfigurations(), validatingWebhookConfigurations(),
+		mutatingAdmissionPolicies(), mutatingAdmissionPolicyBindings(), validatingAdmissionPolicies(), validatingAdmissionPolicyBindings(),
 	)
 }
 

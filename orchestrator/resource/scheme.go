@@ -1,6 +1,7 @@
 package resource
 
 import (
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	admissiondefaults "k8s.io/kubernetes/pkg/apis/admissionregistration/v1"
 	appsdefaults "k8s.io/kubernetes/pkg/apis/apps/v1"
 	autoscalingdefaults "k8s.io/kubernetes/pkg/apis/autoscaling/v1"
 	autoscalingv2defaults "k8s.io/kubernetes/pkg/apis/autoscaling/v2"
@@ -45,6 +47,7 @@ func newScheme() *runtime.Scheme {
 	for _, add := range []func(*runtime.Scheme) error{
 		metav1.AddMetaToScheme,
 		corev1.AddToScheme, coredefaults.RegisterDefaults,
+		admissionv1.AddToScheme, admissiondefaults.RegisterDefaults,
 		appsv1.AddToScheme, appsdefaults.RegisterDefaults,
 		autoscalingv1.AddToScheme, autoscalingdefaults.RegisterDefaults,
 		autoscalingv2.AddToScheme, autoscalingv2defaults.RegisterDefaults,

@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	serviceutil "k8s.io/kubernetes/pkg/api/service"
 	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
@@ -42,8 +44,11 @@ func services(o Options) *Kind {
 		}),
 		Validate:       validate(validation.ValidateServiceCreate),
 		ValidateUpdate: validateUpdate(validation.ValidateServiceUpdate),
-		Warnings: typedWarnings(func(s, _ *corev1.Service) []string {
-			return serviceutil.GetWarningsForService(internal[core.Service](s), nil)
+		Warnings: typedWarnings(func(s, old *corev1.Service) []string {
+			if old == nil {
+				return serviceutil.GetWarningsForService(internal[core.Service](s), nil)
+			}
+			return serviceutil.GetWarningsForService(internal[core.Service](s), internal[core.Service](old))
 		}),
 		Resets: resets(statusField),
 
@@ -63,9 +68,21 @@ func services(o Options) *Kind {
 		Subresources: map[string]*Subresource{"status": {
 			PrepareForUpdate: typedUpdate(func(s, old *corev1.Service) { s.Spec = *old.Spec.DeepCopy() }),
 			ValidateUpdate:   validateUpdate(validation.ValidateServiceStatusUpdate),
+			Warnings:         typedWarnings(serviceStatusWarnings),
 			Resets:           resets(specField),
 		}},
 	}
+}
+
+// serviceStatusWarnings are about addresses that programs read differently.
+func serviceStatusWarnings(s, _ *corev1.Service) []string {
+	var warnings []string
+	for i, at := range s.Status.LoadBalancer.Ingress {
+		if at.IP != "" {
+			warnings = append(warnings, utilvalidation.GetWarningsForIP(field.NewPath("status", "loadBalancer", "ingress").Index(i), at.IP)...)
+		}
+	}
+	return warnings
 }
 
 func needsClusterIP(s *corev1.Service) bool { return s.Spec.Type != corev1.ServiceTypeExternalName }
