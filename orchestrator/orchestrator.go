@@ -26,6 +26,7 @@ import (
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/controller"
 	"wherry/orchestrator/controller/customresource"
+	"wherry/orchestrator/controller/daemonset"
 	"wherry/orchestrator/controller/deployment"
 	"wherry/orchestrator/controller/endpointslice"
 	"wherry/orchestrator/controller/garbage"
@@ -34,6 +35,7 @@ import (
 	"wherry/orchestrator/controller/nodehealth"
 	"wherry/orchestrator/controller/replicaset"
 	"wherry/orchestrator/controller/serviceaccount"
+	"wherry/orchestrator/controller/statefulset"
 	"wherry/orchestrator/downlink"
 	"wherry/orchestrator/ociregistry"
 	"wherry/orchestrator/pki"
@@ -325,6 +327,9 @@ func (o *Orchestrator) controllers() []controller.Controller {
 		customresource.New(o.state),
 		deployment.New(o.state, events("deployment-controller")),
 		replicaset.New(o.state, events("replicaset-controller")),
+		replicaset.NewReplicationController(o.state, events("replication-controller")),
+		statefulset.New(o.state, events("statefulset-controller")),
+		daemonset.New(o.state, events("daemonset-controller")),
 		endpointslice.New(o.state),
 		ipaddress.New(o.state),
 		garbage.New(o.state),

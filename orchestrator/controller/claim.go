@@ -13,12 +13,13 @@ import (
 
 // Claim returns the objects of the owner's namespace that it controls, after it has adopted
 // those that match the selector and nobody controls, and released those that it
-// controls and that no longer match. An owner that is being deleted adopts nothing.
-func Claim[T state.Object](ctx context.Context, s *state.State, owner state.Object, ref metav1.OwnerReference, selector labels.Selector) ([]T, error) {
+// controls and that no longer match. An owner that is being deleted adopts nothing. What one of the
+// further conditions is not true of does not match.
+func Claim[T state.Object](ctx context.Context, s *state.State, owner state.Object, ref metav1.OwnerReference, selector labels.Selector, further ...func(T) bool) ([]T, error) {
 	var mine []T
 	for _, obj := range candidates[T](s, owner, selector) {
 		controller := metav1.GetControllerOfNoCopy(obj)
-		matches := selector.Matches(labels.Set(obj.GetLabels()))
+		matches := selector.Matches(labels.Set(obj.GetLabels())) && !slices.ContainsFunc(further, func(is func(T) bool) bool { return !is(obj) })
 		var err error
 		switch {
 		case controller != nil && controller.UID != owner.GetUID():

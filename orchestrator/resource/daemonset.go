@@ -24,7 +24,6 @@ func daemonSets() *Kind {
 		New:                 newObject[appsv1.DaemonSet],
 		NewList:             newList[appsv1.DaemonSetList],
 		UnconditionalUpdate: true,
-		Inert:               "no pods are made",
 
 		PrepareForCreate: typed(func(d *appsv1.DaemonSet) {
 			d.Status = appsv1.DaemonSetStatus{}

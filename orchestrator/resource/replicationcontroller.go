@@ -26,7 +26,6 @@ func replicationControllers() *Kind {
 		NewList:             newList[corev1.ReplicationControllerList],
 		UnconditionalUpdate: true,
 		DefaultPropagation:  metav1.DeletePropagationOrphan,
-		Inert:               "no pods are made",
 
 		PrepareForCreate: typed(func(rc *corev1.ReplicationController) {
 			rc.Status = corev1.ReplicationControllerStatus{}

@@ -24,7 +24,6 @@ func statefulSets() *Kind {
 		New:                 newObject[appsv1.StatefulSet],
 		NewList:             newList[appsv1.StatefulSetList],
 		UnconditionalUpdate: true,
-		Inert:               "no pods are made",
 
 		PrepareForCreate: typed(func(s *appsv1.StatefulSet) {
 			s.Status = appsv1.StatefulSetStatus{}

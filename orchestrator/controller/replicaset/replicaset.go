@@ -1,18 +1,19 @@
-// Package replicaset keeps as many pods of a ReplicaSet as it asks for.
+// Package replicaset keeps as many pods of a ReplicaSet, or of a ReplicationController, as it asks for.
 package replicaset
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wherry/orchestrator/controller"
 	"wherry/orchestrator/state"
@@ -24,34 +25,71 @@ const parallel = 64
 // burst bounds the pods created or deleted in one go, as Kubernetes' BurstReplicas.
 const burst = 500
 
-// New returns the controller.
+// New returns the controller of ReplicaSets.
 func New(s *state.State, events controller.Events) controller.Controller {
-	c := &replicaSets{s, events}
+	return newController(s, events, controller.On(controller.Self[*appsv1.ReplicaSet]), replicaSetsOf(s))
+}
+
+func newController(s *state.State, events controller.Events, own controller.Source, k kind) controller.Controller {
+	c := &replicaSets{s, controller.PodControl{State: s, Events: events}, k}
 	return controller.Controller{
-		Name: "replicaset",
-		Sources: []controller.Source{
-			controller.On(controller.Self[*appsv1.ReplicaSet]),
-			controller.On(c.keysOfPod),
-		},
+		Name:      strings.ToLower(k.Kind),
+		Sources:   []controller.Source{own, controller.On(c.keysOfPod)},
 		Reconcile: c.reconcile,
 	}
 }
 
+// kind is one of the two kinds that ask for a number of pods, read as ReplicaSets.
+type kind struct {
+	schema.GroupVersionKind
+	terminating bool // pods that are on their way out are told in the status
+	get         func(namespace, name string) (*appsv1.ReplicaSet, bool)
+	list        func(namespace string) []*appsv1.ReplicaSet
+	// write stores the status, unless the object is another one by now.
+	write func(ctx context.Context, rs *appsv1.ReplicaSet, status appsv1.ReplicaSetStatus) error
+}
+
+func replicaSetsOf(s *state.State) kind {
+	return kind{
+		GroupVersionKind: appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), terminating: true,
+		get: func(namespace, name string) (*appsv1.ReplicaSet, bool) {
+			return state.Get[*appsv1.ReplicaSet](s, namespace, name)
+		},
+		list: func(namespace string) []*appsv1.ReplicaSet {
+			return state.List[*appsv1.ReplicaSet](s, state.Selector{Namespace: namespace})
+		},
+		write: func(ctx context.Context, rs *appsv1.ReplicaSet, status appsv1.ReplicaSetStatus) error {
+			_, err := state.UpdateStatus(ctx, s, rs.Namespace, rs.Name, func(live *appsv1.ReplicaSet) error {
+				if live.UID == rs.UID {
+					live.Status = status
+				}
+				return nil
+			})
+			return err
+		},
+	}
+}
+
 type replicaSets struct {
-	state  *state.State
-	events controller.Events
+	state *state.State
+	pods  controller.PodControl
+	kind  kind
+}
+
+func (c *replicaSets) ref(rs *appsv1.ReplicaSet) metav1.OwnerReference {
+	return *metav1.NewControllerRef(rs, c.kind.GroupVersionKind)
 }
 
 // keysOfPod is the pod's ReplicaSet, or for an orphan all that could adopt it.
 func (c *replicaSets) keysOfPod(p *corev1.Pod) []controller.Key {
 	if metav1.GetControllerOfNoCopy(p) != nil {
-		return controller.OwnerOf[*corev1.Pod]("ReplicaSet")(p)
+		return controller.OwnerOf[*corev1.Pod](c.kind.Kind)(p)
 	}
 	if len(p.Labels) == 0 {
 		return nil
 	}
 	var keys []controller.Key
-	for _, rs := range state.List[*appsv1.ReplicaSet](c.state, state.Selector{Namespace: p.Namespace}) {
+	for _, rs := range c.kind.list(p.Namespace) {
 		selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
 		if err == nil && !selector.Empty() && selector.Matches(labels.Set(p.Labels)) {
 			keys = append(keys, controller.Self(rs)...)
@@ -61,7 +99,7 @@ func (c *replicaSets) keysOfPod(p *corev1.Pod) []controller.Key {
 }
 
 func (c *replicaSets) reconcile(ctx context.Context, key controller.Key) (time.Duration, error) {
-	rs, ok := state.Get[*appsv1.ReplicaSet](c.state, key.Namespace, key.Name)
+	rs, ok := c.kind.get(key.Namespace, key.Name)
 	if !ok {
 		return 0, nil
 	}
@@ -69,8 +107,7 @@ func (c *replicaSets) reconcile(ctx context.Context, key controller.Key) (time.D
 	if err != nil {
 		return 0, fmt.Errorf("spec.selector: %w", err)
 	}
-	ref := *metav1.NewControllerRef(rs, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
-	pods, err := controller.Claim[*corev1.Pod](ctx, c.state, rs, ref, selector)
+	pods, err := controller.Claim[*corev1.Pod](ctx, c.state, rs, c.ref(rs), selector)
 	if err != nil {
 		return 0, err
 	}
@@ -116,45 +153,17 @@ func (c *replicaSets) create(ctx context.Context, rs *appsv1.ReplicaSet, n int) 
 }
 
 func (c *replicaSets) createOne(ctx context.Context, rs *appsv1.ReplicaSet) error {
-	pod, err := state.Create(ctx, c.state, podOf(rs))
-	if err != nil {
-		if !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			c.events.Eventf(rs, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
-		}
-		return fmt.Errorf("creating a pod: %w", err)
-	}
-	c.events.Eventf(rs, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", pod.Name)
-	return nil
-}
-
-func podOf(rs *appsv1.ReplicaSet) *corev1.Pod {
-	template := rs.Spec.Template.DeepCopy()
-	prefix := rs.Name + "-"
-	if len(prefix) > 58 { // room for five random characters in a DNS label
-		prefix = prefix[:58]
-	}
-	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
-	pod.Name, pod.GenerateName, pod.Namespace = "", prefix, rs.Namespace
-	pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(rs, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))}
-	return pod
+	pod := controller.PodFrom(&rs.Spec.Template, rs.Namespace, c.ref(rs))
+	pod.GenerateName = controller.GeneratePrefix(rs.Name)
+	_, err := c.pods.Create(ctx, rs, pod)
+	return err
 }
 
 func (c *replicaSets) delete(ctx context.Context, rs *appsv1.ReplicaSet, pods []*corev1.Pod) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for _, p := range pods {
-		group.Go(func() error {
-			err := state.Delete[*corev1.Pod](ctx, c.state, p.Namespace, p.Name, state.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &p.UID}})
-			switch {
-			case apierrors.IsNotFound(err):
-				return nil
-			case err != nil:
-				c.events.Eventf(rs, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
-				return fmt.Errorf("deleting pod %s: %w", p.Name, err)
-			}
-			c.events.Eventf(rs, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", p.Name)
-			return nil
-		})
+		group.Go(func() error { return c.pods.Delete(ctx, rs, p) })
 	}
 	return group.Wait()
 }

@@ -22,15 +22,13 @@ func (c *replicaSets) updateStatus(ctx context.Context, rs *appsv1.ReplicaSet, s
 	pods := state.List[*corev1.Pod](c.state, state.Selector{Namespace: rs.Namespace, Owner: rs.UID})
 	status, again := count(rs, pods, time.Now())
 	setFailure(&status, failed)
+	if !c.kind.terminating {
+		status.TerminatingReplicas = nil
+	}
 	if equality.Semantic.DeepEqual(rs.Status, status) {
 		return again, nil
 	}
-	_, err := state.UpdateStatus(ctx, c.state, rs.Namespace, rs.Name, func(live *appsv1.ReplicaSet) error {
-		if live.UID == rs.UID {
-			live.Status = status
-		}
-		return nil
-	})
+	err := c.kind.write(ctx, rs, status)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return 0, fmt.Errorf("writing status: %w", err)
 	}
