@@ -14,18 +14,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"wherry/orchestrator/apiserver/auth/rbac"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 )
 
 // bootstrap makes what every Kubernetes cluster has from its first moment: the namespaces
-// default, kube-system, kube-public and kube-node-lease, the Services kubernetes (the API)
-// and kube-dns (answered by every agent), and resource.Initial. What exists is left as it is.
+// default, kube-system, kube-public and kube-node-lease, the default roles and their bindings, the Services
+// kubernetes (the API) and kube-dns (answered by every agent), and resource.Initial. What exists is left as it is.
 func (o *Orchestrator) bootstrap(ctx context.Context) error {
 	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 		if err := ensure(ctx, o.state, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 			return err
 		}
+	}
+	if err := rbac.Reconcile(ctx, o.state); err != nil {
+		return err
 	}
 	if err := ensure(ctx, o.state, service(metav1.NamespaceDefault, "kubernetes", o.config.apiIP(), map[string]string{"component": "apiserver", "provider": "kubernetes"},
 		corev1.ServicePort{Name: "https", Port: 443, TargetPort: intstr.FromInt32(int32(o.port()))})); err != nil {

@@ -19,12 +19,18 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"wherry/orchestrator/apiserver"
 	"wherry/orchestrator/apiserver/admission"
 	"wherry/orchestrator/apiserver/auth"
+	"wherry/orchestrator/apiserver/auth/node"
+	"wherry/orchestrator/apiserver/auth/rbac"
 	"wherry/orchestrator/controller"
+	"wherry/orchestrator/controller/clusterrole"
+	"wherry/orchestrator/controller/csr"
 	"wherry/orchestrator/controller/customresource"
 	"wherry/orchestrator/controller/daemonset"
 	"wherry/orchestrator/controller/deployment"
@@ -123,20 +129,23 @@ func (c *Config) dnsIP() netip.Addr {
 
 // Orchestrator is a control plane. See New.
 type Orchestrator struct {
-	config    Config
-	log       *slog.Logger
-	store     *metered.Store
-	sealed    *sealed.Store // over store
-	state     *state.State
-	pki       *pki.PKI
-	tokens    *token.Tokens
-	registry  *ociregistry.Registry
-	snapshots *snapshot.Folder
-	events    *event.Writer
-	downlink  *downlink.Downlink
-	api       *apiserver.Server
-	queues    *controller.Metrics
-	attempts  *attempts
+	config Config
+	log    *slog.Logger
+	store  *metered.Store
+	sealed *sealed.Store // over store
+	state  *state.State
+	pki    *pki.PKI
+	tokens *token.Tokens
+	// roles and authorizer say who may do what. Admission asks them, too: they find the state when they are asked.
+	roles      *rbac.Authorizer
+	authorizer auth.Authorizer
+	registry   *ociregistry.Registry
+	snapshots  *snapshot.Folder
+	events     *event.Writer
+	downlink   *downlink.Downlink
+	api        *apiserver.Server
+	queues     *controller.Metrics
+	attempts   *attempts
 }
 
 // New opens the data directory and puts the parts together. Nothing runs before Run. Errors name
@@ -180,10 +189,29 @@ func (o *Orchestrator) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.state, err = state.Open(ctx, o.sealed, state.Options{Kinds: kinds, Admission: admission.Default(), Managers: managers}); err != nil {
+	whole := func() *state.State { return o.state }
+	o.roles = rbac.New(whole)
+	o.authorizer = auth.InOrder{auth.Builtin{}, node.New(whole), o.roles}
+	if o.state, err = state.Open(ctx, o.sealed, state.Options{Kinds: kinds, Admission: admission.Default(o.guards()...), Managers: managers}); err != nil {
 		return fmt.Errorf("reading the state: %w", err)
 	}
 	return o.assemble()
+}
+
+// mayAsk says whether a user may create a subresource of certificatesigningrequests.
+func (o *Orchestrator) mayAsk(ctx context.Context, user *authenticationv1.UserInfo, subresource string) (bool, error) {
+	decision, _, err := o.authorizer.Authorize(ctx, &auth.Attributes{
+		User: auth.UserOf(user), Verb: "create", Resource: true, Group: certificatesv1.GroupName, Version: "*",
+		Plural: "certificatesigningrequests", Subresource: subresource})
+	return decision == auth.Allow, err
+}
+
+// guards are the rules of admission that ask who may do what.
+func (o *Orchestrator) guards() []any {
+	return []any{
+		admission.NodeRestriction{Authorizer: o.authorizer}, admission.Certificates{Authorizer: o.authorizer},
+		rbac.Guard{Authorizer: o.authorizer, Roles: o.roles},
+	}
 }
 
 // assemble makes the parts that stand on state.
@@ -204,6 +232,7 @@ func (o *Orchestrator) assemble() error {
 		State: o.state, Nodes: o.downlink, Registry: o.registry, Snapshots: o.snapshots.Handler(), Logger: o.log,
 		Tokens: o.tokens, Bearer: bearer, Keys: newKeys(o),
 		Live: []apiserver.Check{{Name: "store", Run: o.state.Check}}, Metrics: o.collectors(), Profiling: !o.config.NoProfiling,
+		Authorizer: o.authorizer,
 	})
 	return err
 }
@@ -336,6 +365,8 @@ func (o *Orchestrator) controllers() []controller.Controller {
 		namespace.New(o.state),
 		nodehealth.New(o.state, events("node-controller"), o.downlink.LastHeard),
 		serviceaccount.New(o.state, o.pki.CA()),
+		clusterrole.New(o.state),
+		csr.New(csr.Config{State: o.state, Authority: o.pki, May: o.mayAsk}),
 	}
 }
 

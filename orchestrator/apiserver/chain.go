@@ -54,6 +54,9 @@ func (s *Server) serve(w http.ResponseWriter, r0 *http.Request, at target, route
 	}
 	defer cancel()
 	user, err := s.authenticated(r)
+	if err == nil {
+		user, err = s.impersonated(r, user)
+	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -118,17 +121,6 @@ func (s *Server) authorized(r *http.Request, at target, user *auth.User) error {
 		return apierrors.NewInternalError(err)
 	}
 	return auth.Forbidden(attributes, reason)
-}
-
-func (t target) attributes(user *auth.User) *auth.Attributes {
-	a := &auth.Attributes{User: user, Verb: t.verb, Resource: t.resource}
-	if !t.resource {
-		a.Path = t.path
-		return a
-	}
-	a.Group, a.Version, a.Plural, a.Subresource = t.group, t.version, t.plural, t.subresource
-	a.Namespace, a.Name = t.namespace, t.name
-	return a
 }
 
 // recover turns a panic into status 500, if nothing has been answered yet.

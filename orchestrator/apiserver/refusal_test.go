@@ -105,7 +105,7 @@ func TestRefusals(t *testing.T) {
 		{"delete body", "DELETE", c1, `{"apiVersion":"v1","kind":"Secret"}`, contentJSON, 400, "cannot be handled as a DeleteOptions"},
 		{"scale", "PATCH", "/apis/apps/v1/namespaces/default/deployments/web/scale", `{"spec":{"replicas":-1}}`, contentMerge, 422, "must be greater than or equal to 0"},
 		{"binding without node", "POST", "/api/v1/namespaces/default/pods/p/binding", `{"apiVersion":"v1","kind":"Binding","metadata":{"name":"p"},"target":{}}`, contentJSON, 400, "target.name is required"},
-		{"review of two things", "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", `{"spec":{}}`, contentJSON, 400, "exactly one of"},
+		{"review of two things", "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", `{"spec":{}}`, contentJSON, 422, "exactly one of"},
 		{"review that is read", "GET", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "", "", 405, "does not allow this method"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -126,6 +126,7 @@ func TestRefusals(t *testing.T) {
 
 func TestWhoMayAsk(t *testing.T) {
 	c := start(t)
+	c.defaultRoles()
 	for _, test := range []struct {
 		token, path string
 		code        int

@@ -91,6 +91,7 @@ func TestRun(t *testing.T) {
 	}
 	go func() { done <- c.server.Run(ctx, ln, config) }()
 	base := "https://" + ln.Addr().String()
+	c.defaultRoles()
 
 	admin := ca.client(ca.issue(pkix.Name{CommonName: "admin", Organization: []string{auth.GroupMasters}}, x509.ExtKeyUsageClientAuth))
 	jane := ca.client(ca.issue(pkix.Name{CommonName: "jane"}, x509.ExtKeyUsageClientAuth))

@@ -18,6 +18,8 @@ import (
 	"wherry/orchestrator/apiserver"
 	"wherry/orchestrator/apiserver/admission"
 	"wherry/orchestrator/apiserver/auth"
+	"wherry/orchestrator/apiserver/auth/node"
+	"wherry/orchestrator/apiserver/auth/rbac"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 	"wherry/orchestrator/store"
@@ -61,7 +63,11 @@ func startOn(t testing.TB, over store.Store, change ...func(*apiserver.Config)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := state.Open(ctx, over, state.Options{Kinds: kinds, Admission: admission.Default(), Managers: managers})
+	var st *state.State
+	roles := rbac.New(func() *state.State { return st })
+	authorizer := auth.InOrder{auth.Builtin{}, node.New(func() *state.State { return st }), roles}
+	st, err = state.Open(ctx, over, state.Options{Kinds: kinds, Admission: admission.Default(
+		admission.NodeRestriction{Authorizer: authorizer}, admission.Certificates{Authorizer: authorizer}, rbac.Guard{Authorizer: authorizer, Roles: roles}), Managers: managers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +80,7 @@ func startOn(t testing.TB, over store.Store, change ...func(*apiserver.Config)) 
 		}
 	})
 	cfg := apiserver.Config{State: st, Authenticator: named{}, Logger: slog.New(slog.DiscardHandler)}
+	cfg.Authorizer = authorizer
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -84,6 +91,17 @@ func startOn(t testing.TB, over store.Store, change ...func(*apiserver.Config)) 
 	c := &cluster{t: t, state: st, server: server}
 	create(c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 	return c
+}
+
+// defaultRoles makes the roles and bindings that every cluster has.
+func (c *cluster) defaultRoles() {
+	c.t.Helper()
+	for _, name := range []string{metav1.NamespaceSystem, metav1.NamespacePublic} {
+		create(c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	if err := rbac.Reconcile(c.t.Context(), c.state); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // answer is what came back.

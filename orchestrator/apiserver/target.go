@@ -2,7 +2,14 @@ package apiserver
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"wherry/orchestrator/apiserver/auth"
 )
 
 // target is what a request is for, read from its method and path alone.
@@ -23,6 +30,8 @@ type target struct {
 	subresource    string
 	rest           string // what follows the subresource, without the leading slash
 	forceWatch     bool
+	// What a list, watch or deletecollection says that it selects by.
+	fields, labels string
 }
 
 var verbs = map[string]string{
@@ -73,17 +82,56 @@ func (t *target) take(parts []string) {
 
 // collection turns the verbs for one object into those for many.
 func (t *target) collection(r *http.Request) {
+	var query url.Values
+	if r.URL.RawQuery != "" {
+		query = r.URL.Query()
+	}
+	defer t.selects(query)
 	switch {
 	case t.forceWatch && t.verb == "get":
 		t.verb = "watch"
 	case t.name != "":
 	case t.verb == "delete":
 		t.verb = "deletecollection"
-	case t.verb == "get" && truthy(r.URL.Query()["watch"]):
+	case t.verb == "get" && truthy(query["watch"]):
 		t.verb = "watch"
 	case t.verb == "get":
 		t.verb = "list"
 	}
+}
+
+func (t *target) selects(query url.Values) {
+	if query == nil || t.verb != "list" && t.verb != "watch" && t.verb != "deletecollection" {
+		return
+	}
+	t.fields, t.labels = query.Get("fieldSelector"), query.Get("labelSelector")
+}
+
+// attributes are what an authorizer is asked. Selectors that cannot be read are refused later, and
+// until then select everything. One that names a single object is as good as its name in the path.
+func (t target) attributes(user *auth.User) *auth.Attributes {
+	a := &auth.Attributes{User: user, Verb: t.verb, Resource: t.resource}
+	if !t.resource {
+		a.Path = t.path
+		return a
+	}
+	a.Group, a.Version, a.Plural, a.Subresource = t.group, t.version, t.plural, t.subresource
+	a.Namespace, a.Name = t.namespace, t.name
+	if t.labels != "" {
+		if selector, err := labels.Parse(t.labels); err == nil {
+			a.Labels, _ = selector.Requirements()
+		}
+	}
+	if t.fields == "" {
+		return a
+	}
+	if selector, err := fields.ParseSelector(t.fields); err == nil {
+		a.Fields = selector.Requirements()
+		if name, exact := selector.RequiresExactMatch("metadata.name"); exact && a.Name == "" && t.verb != "deletecollection" && len(path.IsValidPathSegmentName(name)) == 0 {
+			a.Name = name
+		}
+	}
+	return a
 }
 
 // truthy reads a boolean query parameter as Kubernetes does: present and not false or 0.

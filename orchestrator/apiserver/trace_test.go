@@ -178,7 +178,7 @@ func (r *replay) body() []byte {
 	if obj == nil {
 		r.t.Fatalf("nothing to send to %s", path)
 	}
-	if meta := obj.(metav1.Object); meta.GetName() == "" {
+	if meta := obj.(metav1.Object); meta.GetName() == "" && !strings.HasSuffix(path, "reviews") {
 		meta.SetGenerateName("made-")
 	}
 	gvks, _, err := scheme.Scheme.ObjectKinds(obj)

@@ -5,13 +5,9 @@ import (
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"wherry/orchestrator/apiserver/auth"
 )
 
 // virtual is a resource that is not stored: it can only be created, and answers.
@@ -24,9 +20,7 @@ type virtual struct {
 }
 
 var (
-	reviewKind       = authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview")
-	accessReviewKind = authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview")
-	rulesReviewKind  = authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectRulesReview")
+	reviewKind = authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview")
 )
 
 func virtuals() map[string]virtual {
@@ -38,7 +32,9 @@ func virtuals() map[string]virtual {
 	}
 	add(tokenReviewKind, false, (*call).tokenReview)
 	add(reviewKind, false, (*call).selfSubjectReview)
-	add(accessReviewKind, false, (*call).selfSubjectAccessReview)
+	add(selfAccessReviewKind, false, (*call).selfSubjectAccessReview)
+	add(accessReviewKind, false, (*call).subjectAccessReview)
+	add(localAccessReviewKind, true, (*call).localSubjectAccessReview)
 	add(rulesReviewKind, false, (*call).selfSubjectRulesReview)
 	add(bindingKind, true, (*call).bindings)
 	return all
@@ -71,70 +67,12 @@ func (c *call) posted(gvk schema.GroupVersionKind, into runtime.Object) (*metav1
 
 // selfSubjectReview says who the caller is (kubectl auth whoami).
 func (c *call) selfSubjectReview() error {
-	review := &authenticationv1.SelfSubjectReview{}
-	if _, err := c.posted(reviewKind, review); err != nil {
+	if _, err := c.posted(reviewKind, &authenticationv1.SelfSubjectReview{}); err != nil {
 		return err
 	}
-	review.CreationTimestamp = metav1.Now()
-	review.Status.UserInfo = *c.user.Info()
+	review := &authenticationv1.SelfSubjectReview{
+		ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.Now()},
+		Status:     authenticationv1.SelfSubjectReviewStatus{UserInfo: *c.user.Info()},
+	}
 	return c.other(http.StatusCreated, review, reviewKind)
-}
-
-// selfSubjectAccessReview says whether the caller may do something (kubectl auth can-i).
-func (c *call) selfSubjectAccessReview() error {
-	review := &authorizationv1.SelfSubjectAccessReview{}
-	if _, err := c.posted(accessReviewKind, review); err != nil {
-		return err
-	}
-	attributes, err := c.asked(review.Spec)
-	if err != nil {
-		return err
-	}
-	decision, reason, err := c.s.cfg.Authorizer.Authorize(c.ctx(), attributes)
-	review.Status = authorizationv1.SubjectAccessReviewStatus{
-		Allowed: decision == auth.Allow, Denied: decision == auth.Deny, Reason: reason}
-	if err != nil {
-		review.Status.EvaluationError = err.Error()
-	}
-	return c.other(http.StatusCreated, review, accessReviewKind)
-}
-
-func (c *call) asked(spec authorizationv1.SelfSubjectAccessReviewSpec) (*auth.Attributes, error) {
-	switch resource, path := spec.ResourceAttributes, spec.NonResourceAttributes; {
-	case (resource == nil) == (path == nil):
-		return nil, apierrors.NewBadRequest("exactly one of spec.resourceAttributes and spec.nonResourceAttributes must be specified")
-	case path != nil:
-		return &auth.Attributes{User: c.user, Verb: path.Verb, Path: path.Path}, nil
-	default:
-		return &auth.Attributes{
-			User: c.user, Resource: true, Verb: resource.Verb, Group: resource.Group, Version: resource.Version,
-			Plural: resource.Resource, Subresource: resource.Subresource, Namespace: resource.Namespace, Name: resource.Name,
-		}, nil
-	}
-}
-
-// selfSubjectRulesReview lists what the caller may do (kubectl auth can-i --list).
-func (c *call) selfSubjectRulesReview() error {
-	review := &authorizationv1.SelfSubjectRulesReview{}
-	if _, err := c.posted(rulesReviewKind, review); err != nil {
-		return err
-	}
-	if review.Spec.Namespace == "" {
-		return apierrors.NewBadRequest("no namespace on request")
-	}
-	rules, err := c.s.cfg.Authorizer.Rules(c.ctx(), c.user, review.Spec.Namespace)
-	if err != nil {
-		return err
-	}
-	status := authorizationv1.SubjectRulesReviewStatus{
-		Incomplete: rules.Incomplete, ResourceRules: []authorizationv1.ResourceRule{}, NonResourceRules: []authorizationv1.NonResourceRule{}}
-	for _, r := range rules.Resources {
-		status.ResourceRules = append(status.ResourceRules, authorizationv1.ResourceRule{
-			Verbs: r.Verbs, APIGroups: r.Groups, Resources: r.Resources, ResourceNames: r.Names})
-	}
-	for _, r := range rules.Paths {
-		status.NonResourceRules = append(status.NonResourceRules, authorizationv1.NonResourceRule{Verbs: r.Verbs, NonResourceURLs: r.Paths})
-	}
-	review.Status = status
-	return c.other(http.StatusCreated, review, rulesReviewKind)
 }

@@ -20,7 +20,6 @@ func certificateSigningRequests() *Kind {
 		New:                 newObject[certificatesv1.CertificateSigningRequest],
 		NewList:             newList[certificatesv1.CertificateSigningRequestList],
 		UnconditionalUpdate: true,
-		Inert:               "nobody signs it",
 
 		PrepareForCreate: typed(func(r *certificatesv1.CertificateSigningRequest) {
 			r.Spec.Username, r.Spec.UID, r.Spec.Groups, r.Spec.Extra = "", "", nil, nil

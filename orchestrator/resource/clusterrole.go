@@ -17,7 +17,6 @@ func clusterRoles() *Kind {
 		NewList:             newList[rbacv1.ClusterRoleList],
 		CreateOnUpdate:      true,
 		UnconditionalUpdate: true,
-		Inert:               "it allows nothing",
 
 		Validate: validate(func(r *rbac.ClusterRole) field.ErrorList {
 			return validation.ValidateClusterRole(r, validation.ClusterRoleValidationOptions{})

@@ -14,7 +14,6 @@ func clusterRoleBindings() *Kind {
 		NewList:             newList[rbacv1.ClusterRoleBindingList],
 		CreateOnUpdate:      true,
 		UnconditionalUpdate: true,
-		Inert:               "it allows nothing",
 
 		Validate:       validate(validation.ValidateClusterRoleBinding),
 		ValidateUpdate: validateUpdate(validation.ValidateClusterRoleBindingUpdate),

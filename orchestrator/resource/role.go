@@ -15,7 +15,6 @@ func roles() *Kind {
 		NewList:             newList[rbacv1.RoleList],
 		CreateOnUpdate:      true,
 		UnconditionalUpdate: true,
-		Inert:               "it allows nothing",
 
 		Validate:       validate(validation.ValidateRole),
 		ValidateUpdate: validateUpdate(validation.ValidateRoleUpdate),

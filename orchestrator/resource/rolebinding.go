@@ -18,7 +18,6 @@ func roleBindings() *Kind {
 		NewList:             newList[rbacv1.RoleBindingList],
 		CreateOnUpdate:      true,
 		UnconditionalUpdate: true,
-		Inert:               "it allows nothing",
 
 		Validate:       validate(validation.ValidateRoleBinding),
 		ValidateUpdate: validateUpdate(validation.ValidateRoleBindingUpdate),

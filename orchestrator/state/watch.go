@@ -196,6 +196,30 @@ func (w *Watch) show(ctx context.Context, events []Event) ([]Event, error) {
 	return shown, nil
 }
 
+// Behind says that Ready has something to return. It must not run beside Next or Ready.
+func (w *Watch) Behind() bool {
+	w.state.mu.RLock()
+	defer w.state.mu.RUnlock()
+	return w.pending != nil || w.pos < max(w.table.newest, w.table.recent.floor)
+}
+
+// Ready is Next without waiting: the changes so far, perhaps none. Errors: Next's, but for the context's.
+func (w *Watch) Ready(ctx context.Context) ([]Event, error) {
+	if w.pending == nil {
+		events, _, err := w.collect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		w.pending = events
+	}
+	events, err := w.show(ctx, w.pending)
+	if err != nil {
+		return nil, err // they stay pending
+	}
+	w.pending, w.told = nil, w.pos
+	return events, nil
+}
+
 // collect moves pos forward as far as it can and returns what was selected on the way,
 // and what will be closed when there is more (nil: there may be more at once).
 func (w *Watch) collect(ctx context.Context) ([]Event, <-chan struct{}, error) {

@@ -69,9 +69,9 @@ func (c *Chain) Validate(ctx context.Context, a *state.Attributes) error {
 	return nil
 }
 
-// Default are the rules that a cluster has, in Kubernetes' order.
-func Default() *Chain {
-	return New(NamespaceLifecycle{}, ServiceAccount{}, Priority{}, DefaultTolerations{})
+// Default are the rules that a cluster has, in Kubernetes' order; those that stand on other parts come last.
+func Default(last ...any) *Chain {
+	return New(append([]any{NamespaceLifecycle{}, ServiceAccount{}, Priority{}, DefaultTolerations{}}, last...)...)
 }
 
 // podOf is the pod that is written through its main door, or nil.

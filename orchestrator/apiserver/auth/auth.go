@@ -15,6 +15,9 @@ import (
 	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 )
 
 // Names that Kubernetes gives to groups and to the user without credentials.
@@ -31,6 +34,8 @@ type User struct {
 	UID    string
 	Groups []string
 	Extra  map[string][]string
+	// By is who acts as this user (impersonation); nil: he does so himself.
+	By *User
 }
 
 // Anonymous is the user of requests without credentials.
@@ -50,6 +55,18 @@ func (u *User) Info() *authenticationv1.UserInfo {
 		info.Extra[key] = values
 	}
 	return info
+}
+
+// UserOf is the user whose Info it is.
+func UserOf(info *authenticationv1.UserInfo) *User {
+	user := &User{Name: info.Username, UID: info.UID, Groups: info.Groups}
+	for key, values := range info.Extra {
+		if user.Extra == nil {
+			user.Extra = make(map[string][]string, len(info.Extra))
+		}
+		user.Extra[key] = values
+	}
+	return user
 }
 
 // Authenticator reads one kind of credentials.
@@ -120,6 +137,9 @@ type Attributes struct {
 	Subresource string
 	Namespace   string
 	Name        string
+	// Fields and Labels are what a list, watch or deletecollection selects by, as far as it could be read.
+	Fields fields.Requirements
+	Labels labels.Requirements
 }
 
 // Decision is an authorizer's answer.
@@ -144,8 +164,9 @@ type Authorizer interface {
 type Rules struct {
 	Resources []ResourceRule
 	Paths     []PathRule
-	// Incomplete says that some authorizer cannot list its rules.
+	// Incomplete says that some authorizer cannot list its rules, Problem why, or which bindings give nothing.
 	Incomplete bool
+	Problem    error
 }
 
 // ResourceRule allows verbs on resources; "*" is any.
@@ -179,6 +200,7 @@ func (o InOrder) Authorize(ctx context.Context, a *Attributes) (Decision, string
 // Rules implements Authorizer.
 func (o InOrder) Rules(ctx context.Context, user *User, namespace string) (Rules, error) {
 	var all Rules
+	var problems []error
 	for _, one := range o {
 		rules, err := one.Rules(ctx, user, namespace)
 		if err != nil {
@@ -187,6 +209,8 @@ func (o InOrder) Rules(ctx context.Context, user *User, namespace string) (Rules
 		all.Resources = append(all.Resources, rules.Resources...)
 		all.Paths = append(all.Paths, rules.Paths...)
 		all.Incomplete = all.Incomplete || rules.Incomplete
+		problems = append(problems, rules.Problem)
 	}
+	all.Problem = utilerrors.NewAggregate(problems)
 	return all, nil
 }

@@ -29,32 +29,15 @@ func pods(user *auth.User, verb string) *auth.Attributes {
 }
 
 func TestBuiltin(t *testing.T) {
-	review := &auth.Attributes{User: jane, Verb: "create", Resource: true, Group: "authorization.k8s.io", Version: "v1", Plural: "selfsubjectaccessreviews"}
 	for _, test := range []struct {
 		a    *auth.Attributes
 		want auth.Decision
 	}{
 		{pods(admin, "delete"), auth.Allow},
 		{path(admin, "post", "/anything"), auth.Allow},
-		{path(admin, "get", "/v2/"), auth.Allow},
 		{pods(jane, "get"), auth.NoOpinion},
-		{path(jane, "get", "/api"), auth.Allow},
-		{path(jane, "get", "/apis/apps/v1"), auth.Allow},
-		{path(jane, "get", "/openapi/v3"), auth.Allow},
-		{path(jane, "get", "/openapi/v3/apis/apps/v1"), auth.Allow},
-		{path(jane, "post", "/api"), auth.NoOpinion},
-		{path(jane, "get", "/metrics"), auth.NoOpinion},
-		{path(jane, "get", "/v2/"), auth.NoOpinion},
-		{path(jane, "get", "/apisomething"), auth.NoOpinion},
-		{review, auth.Allow},
-		{pods(nobody, "get"), auth.NoOpinion},
-		{path(nobody, "get", "/healthz"), auth.Allow},
-		{path(nobody, "get", "/livez"), auth.Allow},
-		{path(nobody, "get", "/readyz"), auth.Allow},
-		{path(nobody, "get", "/version"), auth.Allow},
-		{path(nobody, "get", "/readyz/secret"), auth.NoOpinion},
-		{path(nobody, "get", "/api"), auth.NoOpinion},
-		{path(nobody, "get", "/"), auth.NoOpinion},
+		{path(jane, "get", "/api"), auth.NoOpinion},
+		{path(nobody, "get", "/healthz"), auth.NoOpinion},
 	} {
 		got, _, err := auth.Builtin{}.Authorize(t.Context(), test.a)
 		if err != nil || got != test.want {
@@ -146,8 +129,8 @@ func TestInOrderTakesTheFirstOpinion(t *testing.T) {
 	if got, _, err := order.Authorize(t.Context(), pods(jane, "get")); got != auth.NoOpinion || err != nil {
 		t.Errorf("jane: %v, %v", got, err)
 	}
-	rules, err := order.Rules(t.Context(), jane, "default")
-	if err != nil || len(rules.Paths) != 4 {
+	rules, err := order.Rules(t.Context(), admin, "default")
+	if err != nil || len(rules.Paths) != 2 {
 		t.Errorf("rules are joined: %+v, %v", rules, err)
 	}
 }

@@ -29,10 +29,12 @@ var actions = map[string]bool{
 // notStored are resources that answer and keep nothing.
 var notStored = map[string]bool{
 	"api/v1/bindings": true,
-	"apis/authentication.k8s.io/v1/tokenreviews":            true,
-	"apis/authentication.k8s.io/v1/selfsubjectreviews":      true,
-	"apis/authorization.k8s.io/v1/selfsubjectaccessreviews": true,
-	"apis/authorization.k8s.io/v1/selfsubjectrulesreviews":  true,
+	"apis/authentication.k8s.io/v1/tokenreviews":             true,
+	"apis/authentication.k8s.io/v1/selfsubjectreviews":       true,
+	"apis/authorization.k8s.io/v1/localsubjectaccessreviews": true,
+	"apis/authorization.k8s.io/v1/selfsubjectaccessreviews":  true,
+	"apis/authorization.k8s.io/v1/selfsubjectrulesreviews":   true,
+	"apis/authorization.k8s.io/v1/subjectaccessreviews":      true,
 }
 
 func newServed() *served {
