@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"net/http"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -52,6 +53,9 @@ func (c *call) other(code int, obj runtime.Object, gvk schema.GroupVersionKind) 
 // success answers with a Status of success.
 func (c *call) success(code int, details *metav1.StatusDetails) error {
 	status := &metav1.Status{Status: metav1.StatusSuccess, Details: details}
+	if code == http.StatusCreated {
+		status.Code = http.StatusCreated
+	}
 	return c.other(code, status, metav1.Unversioned.WithKind("Status"))
 }
 

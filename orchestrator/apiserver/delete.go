@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wherry/orchestrator/apiserver/media"
-	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 )
 
@@ -18,7 +17,9 @@ var showsDeleted = map[schema.GroupKind]bool{
 	{Kind: "Namespace"}: true, {Kind: "PersistentVolume"}: true, {Kind: "PersistentVolumeClaim"}: true,
 	{Kind: "Pod"}: true, {Kind: "PodTemplate"}: true, {Kind: "ResourceQuota"}: true,
 	{Kind: "Service"}: true, {Kind: "ServiceAccount"}: true,
-	{Group: "storage.k8s.io", Kind: "StorageClass"}: true,
+	{Group: "storage.k8s.io", Kind: "StorageClass"}: true, {Group: "storage.k8s.io", Kind: "CSIDriver"}: true,
+	{Group: "storage.k8s.io", Kind: "CSINode"}: true, {Group: "storage.k8s.io", Kind: "VolumeAttachment"}: true,
+	{Group: "storage.k8s.io", Kind: "VolumeAttributesClass"}: true,
 }
 
 func (c *call) delete() error {
@@ -87,8 +88,7 @@ func (c *call) deletion(o *metav1.DeleteOptions) state.DeleteOptions {
 	return d
 }
 
-// deleteCollection deletes what is selected, and answers with a list of it. What somebody
-// else deleted meanwhile is left out.
+// deleteCollection deletes what is selected, and answers with the list of it as it was.
 func (c *call) deleteCollection() error {
 	o, err := c.listOptions(false)
 	if err != nil {
@@ -103,18 +103,12 @@ func (c *call) deleteCollection() error {
 	if err != nil {
 		return err
 	}
-	var deleted []resource.Object
 	deletion := c.deletion(deleteOptions)
 	for _, entry := range page.Entries {
-		last, _, err := c.s.state.Delete(c.ctx(), c.kind, entry.Namespace(), entry.Name(), deletion)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
+		_, _, err := c.s.state.Delete(c.ctx(), c.kind, entry.Namespace(), entry.Name(), deletion)
+		if err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
-		deleted = append(deleted, last)
 	}
-	return c.page(metav1.ListMeta{Continue: page.Continue, RemainingItemCount: page.Remaining}, len(deleted),
-		func(i int) item { return c.s.item(c.kind, deleted[i]) })
+	return c.listed(page)
 }

@@ -123,7 +123,7 @@ func unmatched(b *strings.Builder, excluded []string, checks []Check) {
 // defaultVersion is the release of Kubernetes whose API is served.
 func defaultVersion() version.Info {
 	return version.Info{
-		Major: "1", Minor: "36", GitVersion: "v1.36.3+wherry", GitTreeState: "clean",
+		Major: "1", Minor: "36", EmulationMajor: "1", EmulationMinor: "36", MinCompatibilityMajor: "1", MinCompatibilityMinor: "35", GitVersion: "v1.36.3+wherry", GitTreeState: "clean",
 		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
 }

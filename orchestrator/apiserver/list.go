@@ -37,6 +37,11 @@ func (c *call) list() error {
 	if err != nil {
 		return err
 	}
+	return c.listed(page)
+}
+
+// listed answers with what state listed.
+func (c *call) listed(page *state.Page) error {
 	meta := metav1.ListMeta{
 		ResourceVersion: strconv.FormatUint(page.Revision, 10),
 		Continue:        page.Continue, RemainingItemCount: page.Remaining,
@@ -113,7 +118,10 @@ func (c *call) listKind() string {
 }
 
 func (c *call) partials(meta metav1.ListMeta, n int, at func(int) item) func(io.Writer) error {
-	list := &metav1.PartialObjectMetadataList{ListMeta: meta, Items: make([]metav1.PartialObjectMetadata, n)}
+	list := &metav1.PartialObjectMetadataList{ListMeta: meta}
+	if n > 0 {
+		list.Items = make([]metav1.PartialObjectMetadata, n)
+	}
 	list.SetGroupVersionKind(metaKind(c.out.Version, "PartialObjectMetadataList"))
 	return func(w io.Writer) error {
 		for i := range list.Items {

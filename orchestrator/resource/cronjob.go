@@ -23,6 +23,7 @@ func cronJobs() *Kind {
 		Namespaced:          true,
 		New:                 newObject[batchv1.CronJob],
 		NewList:             newList[batchv1.CronJobList],
+		Derive:              derived[batch.CronJob, batchv1.CronJob](),
 		UnconditionalUpdate: true,
 		Inert:               "no jobs are made",
 

@@ -23,6 +23,7 @@ func daemonSets() *Kind {
 		Namespaced:          true,
 		New:                 newObject[appsv1.DaemonSet],
 		NewList:             newList[appsv1.DaemonSetList],
+		Derive:              derived[apps.DaemonSet, appsv1.DaemonSet](),
 		UnconditionalUpdate: true,
 
 		PrepareForCreate: typed(func(d *appsv1.DaemonSet) {

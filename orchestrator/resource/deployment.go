@@ -23,6 +23,7 @@ func deployments() *Kind {
 		Namespaced:          true,
 		New:                 newObject[appsv1.Deployment],
 		NewList:             newList[appsv1.DeploymentList],
+		Derive:              derived[apps.Deployment, appsv1.Deployment](),
 		UnconditionalUpdate: true,
 
 		PrepareForCreate: typed(func(d *appsv1.Deployment) {

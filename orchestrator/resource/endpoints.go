@@ -24,6 +24,7 @@ func endpoints() *Kind {
 		Namespaced:          true,
 		New:                 newObject[corev1.Endpoints],
 		NewList:             newList[corev1.EndpointsList],
+		Deprecated:          "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 		CreateOnUpdate:      true,
 		UnconditionalUpdate: true,
 

@@ -109,6 +109,14 @@ func through[I, E any, P interface {
 	*obj = *fresh
 }
 
+// derived is a Kind's Derive for types that Kubernetes' conversion does not leave as they are.
+func derived[I, E any, P interface {
+	*E
+	Object
+}]() func(Object) {
+	return func(obj Object) { through[I, E](obj.(P), nil, nil) }
+}
+
 // validate and validateUpdate make validation of an internal type one of the external.
 func validate[I any](f func(*I) field.ErrorList) func(Object) field.ErrorList {
 	return func(obj Object) field.ErrorList { return f(internal[I](obj)) }

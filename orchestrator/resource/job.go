@@ -30,6 +30,7 @@ func jobs() *Kind {
 		Namespaced:          true,
 		New:                 newObject[batchv1.Job],
 		NewList:             newList[batchv1.JobList],
+		Derive:              derived[batch.Job, batchv1.Job](),
 		UnconditionalUpdate: true,
 		DefaultPropagation:  metav1.DeletePropagationOrphan,
 		Inert:               "no pods are made",

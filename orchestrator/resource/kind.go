@@ -46,6 +46,9 @@ type Kind struct {
 
 	// Default fills in what the object does not say, in place. nil: the scheme does.
 	Default func(obj Object)
+	// Derive fills in, after Default, what Kubernetes derives from other fields on the way to its internal type
+	// and back: stringData becomes data. It stands before managers and admission. nil: nothing.
+	Derive func(obj Object)
 	// Decoded is told of every object that was read from the store, and completes it in place. nil:
 	// nothing to do.
 	Decoded func(obj Object)

@@ -29,18 +29,17 @@ func nodes(o Options) *Kind {
 		ShortNames:          []string{"no"},
 		New:                 newObject[corev1.Node],
 		NewList:             newList[corev1.NodeList],
+		Derive:              derived[core.Node, corev1.Node](),
 		UnconditionalUpdate: true,
 
 		PrepareForCreate: typed(func(n *corev1.Node) {
 			n.Spec.ConfigSource, n.Status.Config = nil, nil
-			through[core.Node](n, nil, nil)
 		}),
 		PrepareForUpdate: typedUpdate(func(n, old *corev1.Node) {
 			n.Status = *old.Status.DeepCopy()
 			if old.Spec.ConfigSource == nil {
 				n.Spec.ConfigSource = nil
 			}
-			through[core.Node](n, nil, nil)
 		}),
 		Validate:       validate(validation.ValidateNode),
 		ValidateUpdate: validateBoth(validation.ValidateNode, validation.ValidateNodeUpdate),

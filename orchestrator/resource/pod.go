@@ -27,6 +27,7 @@ func pods() *Kind {
 		Namespaced:          true,
 		New:                 newObject[corev1.Pod],
 		NewList:             newList[corev1.PodList],
+		Derive:              derived[core.Pod, corev1.Pod](),
 		UnconditionalUpdate: true,
 
 		PrepareForCreate: typed(preparePod),

@@ -21,6 +21,7 @@ func podTemplates() *Kind {
 		Namespaced:          true,
 		New:                 newObject[corev1.PodTemplate],
 		NewList:             newList[corev1.PodTemplateList],
+		Derive:              derived[core.PodTemplate, corev1.PodTemplate](),
 		UnconditionalUpdate: true,
 
 		PrepareForCreate: typed(func(t *corev1.PodTemplate) {

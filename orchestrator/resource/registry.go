@@ -209,4 +209,7 @@ func (r *Registry) Default(k *Kind, obj Object) {
 		return
 	}
 	r.scheme.Default(obj)
+	if k.Derive != nil {
+		k.Derive(obj)
+	}
 }

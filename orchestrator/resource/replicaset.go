@@ -23,6 +23,7 @@ func replicaSets() *Kind {
 		Namespaced:          true,
 		New:                 newObject[appsv1.ReplicaSet],
 		NewList:             newList[appsv1.ReplicaSetList],
+		Derive:              derived[apps.ReplicaSet, appsv1.ReplicaSet](),
 		UnconditionalUpdate: true,
 
 		PrepareForCreate: typed(func(rs *appsv1.ReplicaSet) {

@@ -24,6 +24,7 @@ func replicationControllers() *Kind {
 		Namespaced:          true,
 		New:                 newObject[corev1.ReplicationController],
 		NewList:             newList[corev1.ReplicationControllerList],
+		Derive:              derived[core.ReplicationController, corev1.ReplicationController](),
 		UnconditionalUpdate: true,
 		DefaultPropagation:  metav1.DeletePropagationOrphan,
 

@@ -20,13 +20,11 @@ func secrets() *Kind {
 		NewList:             newList[corev1.SecretList],
 		UnconditionalUpdate: true,
 
-		// The round trip moves stringData into data.
-		PrepareForCreate: typed(func(s *corev1.Secret) { through[core.Secret](s, nil, nil) }),
+		Derive: derived[core.Secret, corev1.Secret](), // stringData becomes data
 		PrepareForUpdate: typedUpdate(func(s, old *corev1.Secret) {
 			if s.Type == "" {
 				s.Type = old.Type
 			}
-			through[core.Secret](s, nil, nil)
 		}),
 		Validate:       validate(validation.ValidateSecret),
 		ValidateUpdate: validateUpdate(validation.ValidateSecretUpdate),

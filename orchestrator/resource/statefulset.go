@@ -23,6 +23,7 @@ func statefulSets() *Kind {
 		Namespaced:          true,
 		New:                 newObject[appsv1.StatefulSet],
 		NewList:             newList[appsv1.StatefulSetList],
+		Derive:              derived[apps.StatefulSet, appsv1.StatefulSet](),
 		UnconditionalUpdate: true,
 
 		PrepareForCreate: typed(func(s *appsv1.StatefulSet) {

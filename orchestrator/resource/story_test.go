@@ -125,7 +125,7 @@ func (s *story) do(t *testing.T, verb string, data []byte) {
 	if !ok {
 		t.Fatalf("%s: %T is not served", s.name, obj)
 	}
-	s.kinds.Scheme().Default(obj)
+	s.kinds.Default(kind, obj)
 	if verb == "create" {
 		s.create(kind, obj)
 	} else {

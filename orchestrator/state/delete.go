@@ -93,6 +93,10 @@ func (s *State) delete(ctx context.Context, k *resource.Kind, namespace, name st
 		w.obj, w.data = nil, nil
 	}
 	last, v, err := s.commit(ctx, k, w, commit)
+	if gone && v == written && k.Grace != nil { // its end was asked for, for now
+		obj.SetResourceVersion(last.GetResourceVersion())
+		last, err = s.shows(ctx, k, obj)
+	}
 	return last, gone, v, err
 }
 
@@ -151,7 +155,7 @@ func mark(k *resource.Kind, obj Object, o DeleteOptions) (gone bool) {
 	return false
 }
 
-// grace marks obj as being deleted if its kind waits, and says how long; pending
+// grace marks obj as being deleted if its kind knows of graceful ends, and says how long it has; pending
 // means that an earlier deletion stands and nothing changes.
 func grace(k *resource.Kind, obj Object, asked *int64) (wait int64, pending bool) {
 	if k.Grace == nil {
@@ -169,14 +173,17 @@ func grace(k *resource.Kind, obj Object, asked *int64) (wait int64, pending bool
 		case asked == nil || *asked >= *given:
 			return *given, true
 		}
-		earlier := metav1.NewTime(at.Add(time.Duration(*asked-*given) * time.Second))
+		wait = *asked
+		earlier := metav1.NewTime(at.Add(time.Duration(wait-*given) * time.Second))
+		if t := metav1.NewTime(now().Time); earlier.Before(&t) {
+			earlier, wait = t, min(wait, 1)
+		}
 		obj.SetDeletionTimestamp(&earlier)
-		obj.SetDeletionGracePeriodSeconds(asked)
-		return *asked, false
+		obj.SetDeletionGracePeriodSeconds(&wait)
+		return wait, false
 	}
-	if wait = k.Grace(obj, asked); wait > 0 {
-		markDeleting(k, obj, wait)
-	}
+	wait = k.Grace(obj, asked)
+	markDeleting(k, obj, wait)
 	return wait, false
 }
 

@@ -155,7 +155,7 @@ func parseRevision(s string) (store.Revision, error) {
 	}
 	r, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version %q: %v", s, err))
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: resourceVersion: Invalid value: %q: %v", s, err))
 	}
 	return r, nil
 }

@@ -157,7 +157,7 @@ func invalid(k *resource.Kind, name string, errs field.ErrorList) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return apierrors.NewInvalid(k.GroupVersionKind.GroupKind(), name, errs)
+	return apierrors.NewInvalid(k.Stored().GroupVersionKind.GroupKind(), name, errs)
 }
 
 // checkPreconditions compares with what a client believes of the live object.

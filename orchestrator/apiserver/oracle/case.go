@@ -51,7 +51,7 @@ func (c *Case) Ask(r Request) (Both, error) {
 		return Both{}, fmt.Errorf("%w\n%s", err, strings.Join(append(c.steps, r.Command()), "\n"))
 	}
 	c.pair.mu.Lock()
-	differences, documents := c.pair.compare(theirs, ours)
+	differences, documents := c.pair.compare(r, theirs, ours)
 	c.pair.mu.Unlock()
 	t := aim(r)
 	c.pair.Ledger.count(t)

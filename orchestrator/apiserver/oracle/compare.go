@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	"sigs.k8s.io/yaml"
 )
 
 // Difference is one place at which two answers are not the same.
@@ -32,14 +33,14 @@ const nothing = "-"
 
 // compare names both answers and tells their differences. It also returns the documents of both
 // for who goes on with them; nil: the body is no document.
-func (p *Pair) compare(theirs, ours Answer) (differences []Difference, documents [2]any) {
+func (p *Pair) compare(r Request, theirs, ours Answer) (differences []Difference, documents [2]any) {
 	sides := [2]Answer{theirs, ours}
 	for i, s := range []*Server{p.Theirs, p.Ours} {
 		if doc, ok := decode(sides[i]); ok {
 			if m, ok := doc.(map[string]any); ok && listed[m["kind"]] {
 				doc = keyed(doc)
 			}
-			documents[i] = s.names.document(doc)
+			documents[i] = s.names.document(doc, r.Body)
 		}
 	}
 	if theirs.Status != ours.Status {
@@ -80,7 +81,7 @@ func told(a Answer, document any) string {
 	return fmt.Sprint(a.Status)
 }
 
-// decode makes a document of JSON, of a stream of JSON (a list), or of protobuf.
+// decode makes a document of JSON, of a stream of JSON (a list), of YAML or of protobuf.
 func decode(a Answer) (any, bool) {
 	if bytes.HasPrefix(a.Body, []byte("k8s\x00")) {
 		return decodeProtobuf(a.Body)
@@ -88,7 +89,14 @@ func decode(a Answer) (any, bool) {
 	if strings.HasPrefix(a.Header.Get("Content-Type"), "application/vnd.kubernetes.protobuf;stream=watch") {
 		return decodeFrames(a.Body)
 	}
-	d := json.NewDecoder(bytes.NewReader(a.Body))
+	text := a.Body
+	if a.Header.Get("Content-Type") == "application/yaml" {
+		var err error
+		if text, err = yaml.YAMLToJSON(text); err != nil {
+			return nil, false
+		}
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	var documents []any
 	for d.More() {

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -28,19 +29,30 @@ func newNames() *names {
 	}
 }
 
-var named = regexp.MustCompile(`⟨[^⟩]*⟩`)
+var (
+	named      = regexp.MustCompile(`⟨[^⟩]*⟩`)
+	namedPorts = regexp.MustCompile(`"⟨port[^⟩]*⟩"`)
+)
 
 // real puts the server's values in place of names.
 func (n *names) real(s string) string {
 	if !strings.Contains(s, "⟨") {
 		return s
 	}
+	s = namedPorts.ReplaceAllStringFunc(s, func(name string) string { return strings.Trim(name, `"`) }) // they are numbers
 	return named.ReplaceAllStringFunc(s, func(name string) string {
 		if v, ok := n.values[name]; ok {
 			return v
 		}
 		return name
 	})
+}
+
+// alias gives value the name, which another value may have had before.
+func (n *names) alias(name, value string) string {
+	name = "⟨" + name + "⟩"
+	n.known[value], n.values[name] = name, value
+	return name
 }
 
 // note gives value a name, unless it has one: base, numbered when it was given to another value before.
@@ -61,12 +73,13 @@ func (n *names) note(base, value string) string {
 // naming is one answer being named.
 type naming struct {
 	*names
+	sent string // the body of the request
 	kind string // of the items of a list
 }
 
-// document names what stands in a decoded JSON document.
-func (n *names) document(v any) any {
-	w := &naming{names: n}
+// document names what stands in a decoded JSON document that answers what was sent.
+func (n *names) document(v any, sent string) any {
+	w := &naming{names: n, sent: sent}
 	if m, ok := v.(map[string]any); ok {
 		if kind, _ := m["kind"].(string); strings.HasSuffix(kind, "List") {
 			w.kind = strings.TrimSuffix(kind, "List")
@@ -90,6 +103,12 @@ func (w *naming) value(v any, o owner, path string) any {
 		return out
 	case string:
 		return w.text(v, o, path)
+	case json.Number:
+		if strings.HasSuffix(strings.ToLower(path), "nodeport") && !strings.Contains(w.sent, v.String()) {
+			name := "⟨port" + path + " of " + o.id + "⟩"
+			w.values[name] = v.String()
+			return name
+		}
 	}
 	return v
 }
@@ -100,6 +119,7 @@ func (w *naming) object(m map[string]any, o owner, path string) any {
 			o, path = id, ""
 		}
 	}
+	sortManagers(m)
 	out := make(map[string]any, len(m))
 	for _, key := range slices.Sorted(maps.Keys(m)) { // sorted: names count what was seen before
 		at := path + "." + key
@@ -114,7 +134,28 @@ func (w *naming) object(m map[string]any, o owner, path string) any {
 		}
 		out[key] = w.value(m[key], o, at)
 	}
+	sortConflicts(out)
 	return table(out)
+}
+
+// sortManagers orders what the servers order by times of whole seconds, which passed between other requests.
+func sortManagers(m map[string]any) {
+	list, _ := m["managedFields"].([]any)
+	slices.SortStableFunc(list, func(a, b any) int { return strings.Compare(managerKey(a), managerKey(b)) })
+}
+
+func managerKey(v any) string {
+	m, _ := v.(map[string]any)
+	return fmt.Sprint(m["operation"], m["manager"], m["subresource"], m["apiVersion"])
+}
+
+// sortConflicts orders the conflicts of an apply: kube-apiserver walks through a map.
+func sortConflicts(m map[string]any) {
+	list, _ := m["causes"].([]any)
+	if len(list) == 0 || !strings.Contains(mustJSON(list[0]), `"FieldManagerConflict"`) {
+		return
+	}
+	slices.SortStableFunc(list, func(a, b any) int { return strings.Compare(mustJSON(a), mustJSON(b)) })
 }
 
 // identity notes the uid and the generated name of an object.
@@ -159,9 +200,14 @@ func (w *naming) version(o owner, s string) string {
 }
 
 var (
-	uuids  = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	times  = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
-	random = regexp.MustCompile(`[a-z0-9.-]+`)
+	uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	// access is the volume of a token, named at random.
+	access = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`)
+	// records is a version that an error tells.
+	records = regexp.MustCompile(`in record \(\d+\)`)
+	times   = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+	hashes  = regexp.MustCompile(`hash=[0-9A-F]{64,}`)
+	random  = regexp.MustCompile(`[a-z0-9.-]+`)
 )
 
 func (w *naming) text(s string, o owner, path string) string {
@@ -173,8 +219,8 @@ func (w *naming) text(s string, o owner, path string) string {
 		w.values[name] = s
 		return name
 	}
-	if address(path) && strings.HasPrefix(s, "10.43.") {
-		return w.note("address of "+o.id, s)
+	if address(path) && strings.HasPrefix(s, "10.43.") && !strings.Contains(w.sent, s) && o.id != "" {
+		return w.alias("address of "+o.id, s)
 	}
 	return w.line(s)
 }
@@ -203,6 +249,9 @@ func (n *names) line(s string) string {
 		}
 		return v
 	})
+	s = access.ReplaceAllString(s, "kube-api-access-⟨name⟩")
+	s = records.ReplaceAllString(s, "in record (⟨version⟩)")
+	s = hashes.ReplaceAllString(s, "hash=⟨hash⟩")
 	if len(s) > 4096 {
 		return s
 	}
@@ -216,6 +265,7 @@ func (n *names) line(s string) string {
 
 var (
 	ages       = regexp.MustCompile(`^([0-4]m)?\d+s$|^[0-4]m$`)
+	nodePorts  = regexp.MustCompile(`:3[0-2]\d\d\d/`)
 	ageColumns = map[string]bool{"Age": true, "Duration": true, "Last Seen": true, "First Seen": true, "Last Schedule": true, "AGE": true}
 )
 
@@ -230,6 +280,9 @@ func table(m map[string]any) any {
 		row, _ := row.(map[string]any)
 		cells, _ := row["cells"].([]any)
 		for i, cell := range cells {
+			if s, ok := cell.(string); ok {
+				cells[i] = nodePorts.ReplaceAllString(s, ":⟨port⟩/")
+			}
 			if s, ok := cell.(string); ok && i < len(columns) && ages.MatchString(s) {
 				if c, _ := columns[i].(map[string]any); c != nil && (ageColumns[fmt.Sprint(c["name"])] || c["format"] == "date") {
 					cells[i] = "⟨age⟩"

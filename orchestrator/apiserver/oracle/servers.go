@@ -117,7 +117,15 @@ func startTheirs(ctx context.Context, dir string) (*Server, error) {
 			return nil, err
 		}
 	}
-	cmd := exec.Command(os.Args[0])
+	program := filepath.Join(dir, "kube-apiserver") // its name is that of the manager of what it makes
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, program)
+	}
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), roleVariable+"="+dir)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {

@@ -1,0 +1,99 @@
+package apiserver_test
+
+import (
+	"strings"
+	"testing"
+)
+
+const (
+	podP      = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}}`
+	inDefault = "/api/v1/namespaces/default/"
+)
+
+// request is METHOD path, a header and a body.
+type request struct{ method, path, header, body string }
+
+// Details that clients can see and that only a comparison with kube-apiserver tells.
+func TestDetailsOfAnswers(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		before []request
+		ask    request
+		want   []string
+		not    []string
+	}{
+		{
+			name: "who writes stringData owns data",
+			ask:  request{"POST", inDefault + "secrets", contentJSON, `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"stringData":{"a":"b"}}`},
+			want: []string{`"data":{"a":"Yg=="}`, `"f:data":{".":{},"f:a":{}}`}, not: []string{"stringData"},
+		},
+		{
+			name:   "the older name of the account is nobody's",
+			before: []request{{"POST", inDefault + "pods", contentJSON, podP}},
+			ask:    request{"PATCH", inDefault + "pods/p", contentMerge, `{"metadata":{"labels":{"a":"b"}},"spec":{"serviceAccount":"other"}}`},
+			want:   []string{`"f:labels"`}, not: []string{`"f:serviceAccount"`, `"other"`},
+		},
+		{
+			name:   "a pod that goes at once is shown as it ends",
+			before: []request{{"POST", inDefault + "pods", contentJSON, podP}},
+			ask:    request{"DELETE", inDefault + "pods/p", "", ""},
+			want:   []string{`"kind":"Pod"`, `"deletionGracePeriodSeconds":0`, `"deletionTimestamp"`, `"generation":2`},
+		},
+		{
+			name:   "deleting many shows them as they were",
+			before: []request{{"POST", maps, contentJSON, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","finalizers":["a.io/b"]}}`}},
+			ask:    request{"DELETE", maps, "", ""},
+			want:   []string{`"name":"a"`, `"metadata":{"resourceVersion":"`}, not: []string{`"deletionTimestamp"`},
+		},
+		{
+			name: "whoever asks for a deprecated kind is warned",
+			ask:  request{"GET", inDefault + "endpoints", "", ""},
+			want: []string{`Warning: 299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"`},
+		},
+		{
+			name:   "a status that is written is not warned of",
+			before: []request{{"POST", inDefault + "services", contentJSON, `{"apiVersion":"v1","kind":"Service","metadata":{"name":"s"},"spec":{"externalIPs":["192.0.2.1"],"ports":[{"port":80}]}}`}},
+			ask:    request{"PATCH", inDefault + "services/s/status", contentMerge, `{"status":{"conditions":[{"type":"A","status":"True","reason":"B","message":"","lastTransitionTime":"2020-01-01T00:00:00Z"}]}}`},
+			want:   []string{`"reason":"B"`}, not: []string{"Warning:"},
+		},
+		{
+			name: "an event of either group is named as core's",
+			ask:  request{"POST", "/apis/events.k8s.io/v1/namespaces/default/events", contentJSON, `{"apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{"name":"e"}}`},
+			want: []string{`Event \"e\" is invalid`}, not: []string{"Event.events.k8s.io"},
+		},
+		{
+			name: "what is applied may name a version when it is new",
+			ask:  request{"PATCH", maps + "/new?fieldManager=m", "Content-Type: application/apply-patch+yaml", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"new","resourceVersion":"1"}}`},
+			want: []string{`"name":"new"`, `"uid"`},
+		},
+		{
+			name: "no metadata is null",
+			ask:  request{"GET", inDefault + "secrets", "Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", ""},
+			want: []string{`"items":null`},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := start(t)
+			for _, r := range test.before {
+				if a := c.ask(r.method, r.path, r.body, r.header); a.StatusCode >= 300 {
+					t.Fatal(a.body)
+				}
+			}
+			a := c.ask(test.ask.method, test.ask.path, test.ask.body, test.ask.header)
+			seen := a.body
+			for _, w := range a.Header.Values("Warning") {
+				seen += "\nWarning: " + w
+			}
+			for _, want := range test.want {
+				if !strings.Contains(seen, want) {
+					t.Errorf("there is no %s in\n%s", want, seen)
+				}
+			}
+			for _, not := range test.not {
+				if strings.Contains(seen, not) {
+					t.Errorf("there is %s in\n%s", not, seen)
+				}
+			}
+		})
+	}
+}
