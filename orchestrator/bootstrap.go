@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -29,6 +30,10 @@ func (o *Orchestrator) bootstrap(ctx context.Context) error {
 		}
 	}
 	if err := rbac.Reconcile(ctx, o.state); err != nil {
+		return err
+	}
+	wasm := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "wasm"}, Handler: "wasm"} // every node has it
+	if err := ensure(ctx, o.state, wasm); err != nil {
 		return err
 	}
 	if err := ensure(ctx, o.state, service(metav1.NamespaceDefault, "kubernetes", o.config.apiIP(), map[string]string{"component": "apiserver", "provider": "kubernetes"},

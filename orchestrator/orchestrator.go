@@ -34,14 +34,17 @@ import (
 	"wherry/orchestrator/controller/customresource"
 	"wherry/orchestrator/controller/daemonset"
 	"wherry/orchestrator/controller/deployment"
+	"wherry/orchestrator/controller/disruption"
 	"wherry/orchestrator/controller/endpointslice"
 	"wherry/orchestrator/controller/garbage"
 	"wherry/orchestrator/controller/ipaddress"
 	"wherry/orchestrator/controller/namespace"
 	"wherry/orchestrator/controller/nodehealth"
 	"wherry/orchestrator/controller/replicaset"
+	"wherry/orchestrator/controller/resourcequota"
 	"wherry/orchestrator/controller/serviceaccount"
 	"wherry/orchestrator/controller/statefulset"
+	"wherry/orchestrator/controller/volumeprotection"
 	"wherry/orchestrator/downlink"
 	"wherry/orchestrator/ociregistry"
 	"wherry/orchestrator/pki"
@@ -352,7 +355,7 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 
 func (o *Orchestrator) controllers() []controller.Controller {
 	events := func(component string) controller.Events { return o.events.Recorder(component, state.ManagerController) }
-	return []controller.Controller{
+	all := []controller.Controller{
 		customresource.New(o.state),
 		deployment.New(o.state, events("deployment-controller")),
 		replicaset.New(o.state, events("replicaset-controller")),
@@ -367,7 +370,10 @@ func (o *Orchestrator) controllers() []controller.Controller {
 		serviceaccount.New(o.state, o.pki.CA()),
 		clusterrole.New(o.state),
 		csr.New(csr.Config{State: o.state, Authority: o.pki, May: o.mayAsk}),
+		resourcequota.New(o.state),
 	}
+	all = append(all, disruption.New(o.state, events("controllermanager"))...)
+	return append(all, volumeprotection.New(o.state)...)
 }
 
 func (o *Orchestrator) closeStores() error {

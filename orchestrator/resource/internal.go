@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -74,6 +75,9 @@ var converter = sync.OnceValue(func() *runtime.Scheme {
 // internal converts obj to Kubernetes' internal type. The result shares memory with obj. A failure is a
 // missing registration above.
 func internal[I any](obj any) *I {
+	if b, ok := obj.(*policyv1.PodDisruptionBudget); ok {
+		obj = b.DeepCopy() // this conversion writes into its argument
+	}
 	in := new(I)
 	if err := converter().Convert(obj, in, nil); err != nil {
 		panic(fmt.Sprintf("convert %T to %T: %v", obj, in, err))

@@ -19,7 +19,6 @@ func limitRanges() *Kind {
 		NewList:             newList[corev1.LimitRangeList],
 		CreateOnUpdate:      true,
 		UnconditionalUpdate: true,
-		Inert:               "it limits nothing",
 
 		PrepareForCreate: typed(func(l *corev1.LimitRange) {
 			if l.Name == "" {

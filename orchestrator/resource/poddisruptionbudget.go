@@ -20,7 +20,6 @@ func podDisruptionBudgets() *Kind {
 		Namespaced:       true,
 		New:              newObject[policyv1.PodDisruptionBudget],
 		NewList:          newList[policyv1.PodDisruptionBudgetList],
-		Inert:            "evictions do not ask it",
 
 		PrepareForCreate: typed(func(b *policyv1.PodDisruptionBudget) {
 			b.Status = policyv1.PodDisruptionBudgetStatus{}

@@ -15,7 +15,6 @@ func priorityClasses() *Kind {
 		New:                 newObject[schedulingv1.PriorityClass],
 		NewList:             newList[schedulingv1.PriorityClassList],
 		UnconditionalUpdate: true,
-		Inert:               "pods cannot ask for it",
 
 		PrepareForCreate: typed(func(c *schedulingv1.PriorityClass) { c.Generation = 1 }),
 		Validate:         validate(validation.ValidatePriorityClass),

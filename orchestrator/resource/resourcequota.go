@@ -21,7 +21,6 @@ func resourceQuotas() *Kind {
 		New:                 newObject[corev1.ResourceQuota],
 		NewList:             newList[corev1.ResourceQuotaList],
 		UnconditionalUpdate: true,
-		Inert:               "it limits nothing",
 
 		PrepareForCreate: typed(func(q *corev1.ResourceQuota) { q.Status = corev1.ResourceQuotaStatus{} }),
 		PrepareForUpdate: typedUpdate(func(q, old *corev1.ResourceQuota) { q.Status = *old.Status.DeepCopy() }),

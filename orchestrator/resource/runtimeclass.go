@@ -17,7 +17,6 @@ func runtimeClasses() *Kind {
 		NewList:             newList[nodev1.RuntimeClassList],
 		CreateOnUpdate:      true,
 		UnconditionalUpdate: false,
-		Inert:               "it changes no pod",
 
 		Validate:       validate(validation.ValidateRuntimeClass),
 		ValidateUpdate: validateBoth(validation.ValidateRuntimeClass, validation.ValidateRuntimeClassUpdate),

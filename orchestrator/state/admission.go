@@ -155,10 +155,7 @@ func (c *Commit) Beside(obj Object) error {
 	if err != nil {
 		return apierrors.NewBadRequest("invalid resourceVersion: " + err.Error())
 	}
-	e, ok := c.state.lookup(t.kind(), obj.GetNamespace(), obj.GetName())
-	if !ok {
-		return apierrors.NewNotFound(t.kind().GroupResource(), obj.GetName())
-	}
+	e, _ := c.state.lookup(t.kind(), obj.GetNamespace(), obj.GetName())
 	w, err := t.encoded(e, obj)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"wherry/orchestrator/apiserver/admission/podsecurity"
 	"wherry/orchestrator/state"
 )
 
@@ -69,9 +70,15 @@ func (c *Chain) Validate(ctx context.Context, a *state.Attributes) error {
 	return nil
 }
 
-// Default are the rules that a cluster has, in Kubernetes' order; those that stand on other parts come last.
-func Default(last ...any) *Chain {
-	return New(append([]any{NamespaceLifecycle{}, ServiceAccount{}, Priority{}, DefaultTolerations{}}, last...)...)
+// Default are the rules that a cluster has, in Kubernetes' order; more are those that stand on other parts.
+func Default(more ...any) *Chain {
+	rules := []any{
+		NamespaceLifecycle{}, LimitRanger{}, ServiceAccount{}, TaintNodesByCondition{}, podsecurity.New(), Priority{},
+		DefaultTolerations{}, DefaultStorageClass{}, StorageObjectInUseProtection{}, PersistentVolumeClaimResize{},
+		RuntimeClass{}, DefaultIngressClass{}, PodTopologyLabels{}, PodResizeValidator{},
+	}
+	rules = append(rules, more...)
+	return New(append(rules, ResourceQuota{})...) // last: what it takes nobody may refuse any more
 }
 
 // podOf is the pod that is written through its main door, or nil.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -49,12 +50,21 @@ func pod(change func(*corev1.Pod)) *corev1.Pod {
 	return p
 }
 
+func priorityClass(name string) *schedulingv1.PriorityClass {
+	return &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: 5}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func TestPodsAreCompleted(t *testing.T) {
 	s := open(t)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "bot", Namespace: "default"}, ImagePullSecrets: []corev1.LocalObjectReference{{Name: "key"}}}
 	if _, err := state.Create(t.Context(), s, account); err != nil {
+		t.Fatal(err)
+	}
+	critical := priorityClass("system-node-critical")
+	critical.Value = 2_000_001_000
+	if _, err := state.Create(t.Context(), s, critical); err != nil {
 		t.Fatal(err)
 	}
 	own := corev1.Toleration{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr(int64(5))}
