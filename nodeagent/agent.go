@@ -26,6 +26,7 @@ import (
 	"wherry/nodeagent/proxy"
 	"wherry/nodeagent/runtime"
 	wasmdriver "wherry/nodeagent/runtime/wasm"
+	"wherry/nodeagent/runtime/wasmprocess"
 	"wherry/nodeagent/stream"
 	"wherry/nodeagent/uplink"
 	"wherry/nodeagent/volume"
@@ -69,7 +70,9 @@ type Config struct {
 	// pods; nil: pulled from registries.
 	Runtimes []runtime.Runtime
 	Images   pod.Images
-	Log      *slog.Logger // nil: slog.Default()
+	// Processes offers the class wasm-process. The program must begin with wasmprocess.Main.
+	Processes bool
+	Log       *slog.Logger // nil: slog.Default()
 }
 
 func (c Config) complete() (Config, error) {
@@ -189,7 +192,8 @@ func (a *Agent) openRuntimes() (engine string, err error) {
 		a.closers = append(a.closers, a.closeRuntimes)
 		return "none", nil
 	}
-	compiled, err := a.openWasm("wasm", wasm.Config{CacheDir: filepath.Join(a.c.DataDir, "wasm")})
+	cache := filepath.Join(a.c.DataDir, "wasm")
+	host, err := a.openWasm("wasm", wasm.Config{CacheDir: cache})
 	if err != nil {
 		return "", err
 	}
@@ -197,23 +201,33 @@ func (a *Agent) openRuntimes() (engine string, err error) {
 	if _, err := a.openWasm("wasm-interpreter", wasm.Config{Interpreter: true}); err != nil {
 		return "", err
 	}
+	if a.c.Processes {
+		network := network{Net: a.net, host: a.c.Host, node: a.c.Address}
+		processes, err := wasmprocess.New(wasmprocess.Config{
+			Dir: filepath.Join(a.c.DataDir, wasmprocess.Name), Host: host, CacheDir: cache, Network: network.guest, Logger: a.log,
+		})
+		if err != nil {
+			return "", err
+		}
+		a.runtimes = append(a.runtimes, processes)
+	}
 	a.closers = append(a.closers, a.closeRuntimes)
-	return compiled, nil
+	return host.Engine(), nil
 }
 
-// openWasm adds a driver for guests in this process, and returns the name of its engine.
-func (a *Agent) openWasm(class string, c wasm.Config) (engine string, err error) {
+// openWasm adds a driver for guests in this process, and returns their host.
+func (a *Agent) openWasm(class string, c wasm.Config) (*wasm.Host, error) {
 	c.Logger = a.log
 	host, err := wasm.New(c)
 	if err != nil {
-		return "", fmt.Errorf("open the Wasm runtime: %w", err)
+		return nil, fmt.Errorf("open the Wasm runtime: %w", err)
 	}
 	a.closers = append(a.closers, host.Close)
 	network := network{Net: a.net, host: a.c.Host, node: a.c.Address}
 	a.runtimes = append(a.runtimes, wasmdriver.New(wasmdriver.Config{
 		ClassName: class, Host: host, Network: network.guest, Logger: a.log,
 	}))
-	return host.Engine(), nil
+	return host, nil
 }
 
 func (a *Agent) closeRuntimes() error {

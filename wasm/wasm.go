@@ -35,6 +35,8 @@ type Config struct {
 	// CacheDir keeps compiled code by digest; "" keeps it in memory only. It belongs to one Host, and
 	// nobody else may write to it: what is in it is executed.
 	CacheDir string
+	// CacheShared says that CacheDir is another Host's: what is in it is used, and nothing in it is removed.
+	CacheShared bool
 	// Interpreter refuses the compiler, also where there is one.
 	Interpreter bool
 	// Logger gets what guests cannot be told; nil is slog.Default().
@@ -59,6 +61,7 @@ func New(c Config) (*Host, error) {
 	}
 	e, err := engine.New(engine.Config{
 		CacheDir:    c.CacheDir,
+		CacheShared: c.CacheShared,
 		Interpreter: c.Interpreter,
 		Logger:      c.Logger,
 		Hosts:       []func(context.Context, wazero.Runtime) error{wasip1.Instantiate},

@@ -10,9 +10,13 @@ import (
 	"wherry/cmd/internal/agent"
 	"wherry/cmd/internal/daemon"
 	"wherry/cmd/internal/version"
+	"wherry/nodeagent/runtime/wasmprocess"
 )
 
 func main() {
+	if code, ours := wasmprocess.Main(os.Args); ours {
+		os.Exit(code)
+	}
 	root := &cobra.Command{Use: "wherryd", Short: "Wherry's control plane and node agent", Version: version.Wherry}
 	root.AddCommand(newUp(), newServer(), agent.New(), newSnapshot())
 	os.Exit(daemon.Main(root))

@@ -20,9 +20,12 @@ const maxCache = 2 << 30
 const abandoned = time.Hour
 
 // openCache opens the cache of compiled code in dir, or one in memory.
-func openCache(dir string) (wazero.CompilationCache, error) {
+func openCache(dir string, shared bool) (wazero.CompilationCache, error) {
 	if dir == "" {
 		return wazero.NewCompilationCache(), nil
+	}
+	if shared {
+		return wazero.NewCompilationCacheWithDir(dir)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

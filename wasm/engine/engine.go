@@ -37,6 +37,8 @@ type Config struct {
 	// CacheDir keeps compiled code over restarts; "": nothing does. It belongs to one Engine at a time
 	// and must be writable by nobody else: what is in it is executed.
 	CacheDir string
+	// CacheShared says that CacheDir is another Engine's: what is in it is used, and nothing in it is removed.
+	CacheShared bool
 	// Interpreter refuses the compiler, also where there is one.
 	Interpreter bool
 	// Hosts instantiate the host modules, in every runtime.
@@ -86,7 +88,7 @@ func New(c Config) (*Engine, error) {
 		e.log = slog.Default()
 	}
 	var err error
-	if e.cache, err = openCache(c.CacheDir); err != nil {
+	if e.cache, err = openCache(c.CacheDir, c.CacheShared); err != nil {
 		return nil, fmt.Errorf("wasm: open the cache of compiled code: %w", err)
 	}
 	e.name = Compiler

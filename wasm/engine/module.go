@@ -234,7 +234,7 @@ func (e *Engine) translate(ctx context.Context, m *Module, metered []byte) (err 
 		// The code is in memory, and counted; only the cache could not be written.
 		e.log.Warn("keeping compiled code", "digest", m.digest, "err", err)
 		m.counts = 2
-	case strings.Contains(err.Error(), "compilationcache"):
+	case strings.Contains(err.Error(), "compilationcache") && !e.config.CacheShared:
 		e.log.Warn("the cache of compiled code is damaged and will be filled anew", "err", err)
 		if err := clearCache(e.config.CacheDir); err != nil {
 			return fmt.Errorf("wasm: clear the cache of compiled code: %w", err)

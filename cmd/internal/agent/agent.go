@@ -90,7 +90,7 @@ func (f *Flags) Run(ctx context.Context) error {
 func (f *Flags) run(ctx context.Context, log *slog.Logger) error {
 	c := nodeagent.Config{
 		NodeName: f.NodeName, DataDir: f.DataDir, Version: version.Wherry, Token: f.Token,
-		Dial: f.dial, Labels: f.Labels, MaxPods: f.MaxPods, Welcomed: f.Welcomed, Log: log,
+		Dial: f.dial, Labels: f.Labels, MaxPods: f.MaxPods, Welcomed: f.Welcomed, Processes: true, Log: log,
 	}
 	if f.NodePort != "" {
 		var err error

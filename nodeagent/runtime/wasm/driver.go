@@ -70,10 +70,10 @@ func (d *Driver) Start(ctx context.Context, s runtime.Spec) error {
 	if d.find(s.ID) != nil {
 		return nil
 	}
-	if err := validate(s); err != nil {
+	if err := Validate(s); err != nil {
 		return err
 	}
-	m, err := d.compile(ctx, s.Image)
+	m, err := Compile(ctx, d.config.Host, s.Image)
 	if err != nil {
 		return err
 	}
@@ -121,9 +121,9 @@ func (d *Driver) await(c *container) {
 	d.queue.Put(c.spec.ID)
 }
 
-// compile makes a module of the image.
-func (d *Driver) compile(ctx context.Context, image runtime.Image) (*wasm.Module, error) {
-	m, err := d.config.Host.Compile(ctx, image.ContentDigest, func() (io.ReadCloser, error) { return os.Open(image.Path) })
+// Compile makes a module of an image, to be released. Errors: runtime.ErrInvalid if it can never run here.
+func Compile(ctx context.Context, host *wasm.Host, image runtime.Image) (*wasm.Module, error) {
+	m, err := host.Compile(ctx, image.ContentDigest, func() (io.ReadCloser, error) { return os.Open(image.Path) })
 	switch {
 	case errors.Is(err, wasm.ErrNotModule), errors.Is(err, wasm.ErrUnsupported):
 		return nil, fmt.Errorf("%w: image %s: %w", runtime.ErrInvalid, image.Ref, err)

@@ -15,8 +15,8 @@ import (
 // waits.
 const outputRate = 8 << 20
 
-// validate refuses what can never run here.
-func validate(s runtime.Spec) error {
+// Validate refuses what can never run here. Errors: runtime.ErrInvalid.
+func Validate(s runtime.Spec) error {
 	switch {
 	case s.Image.Kind != "wasm":
 		return fmt.Errorf("%w: image %s is not a WebAssembly module", runtime.ErrInvalid, s.Image.Ref)
