@@ -1,11 +1,11 @@
 package wasmprocess
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -122,9 +122,8 @@ func image(t testing.TB, name string, module []byte) runtime.Image {
 }
 
 func TestDriver(t *testing.T) {
-	tool := image(t, "tool", wasmtest.Build(t, "guests/tool"))
-	does := func(args ...string) runtime.Spec { return runtime.Spec{Image: tool, Args: args} }
-	serving := does("serve")
+	is := func(name string, module []byte) runtime.Spec { return runtime.Spec{Image: image(t, name, module)} }
+	serving := is("echo", wasmtest.Echo())
 	serving.Ports = []runtime.Port{{Protocol: "TCP", Port: 80}}
 	runtimetest.Run(t, runtimetest.Driver{
 		New: func(t *testing.T) runtime.Runtime { return newDriver(t, folder(t), loopback{}) },
@@ -132,11 +131,11 @@ func TestDriver(t *testing.T) {
 			return newDriver(t, old.(*Driver).config.Dir, loopback{})
 		},
 		Forever:  serving,
-		Stubborn: does("spin"),
-		Exits0:   does("exit", "0"),
-		Exits3:   does("exit", "3"),
-		Prints:   does("print", "hello"),
-		Invalid:  runtime.Spec{Image: image(t, "text", []byte("(module)"))},
+		Stubborn: is("spin", wasmtest.Endless()["spin"]),
+		Exits0:   is("exit0", wasmtest.Exit(0)),
+		Exits3:   is("exit3", wasmtest.Exit(3)),
+		Prints:   is("print", wasmtest.Print("hello\n")),
+		Invalid:  is("text", []byte("(module)")),
 	})
 }
 
@@ -145,7 +144,7 @@ func start(t testing.TB, d *Driver, listening chan string) (runtime.Spec, string
 	t.Helper()
 	s := runtime.Spec{
 		ID:    runtime.ID{Pod: "uid", Container: "app"},
-		Image: image(t, "tool", wasmtest.Build(t, "guests/tool")), Args: []string{"serve"},
+		Image: image(t, "echo", wasmtest.Echo()),
 		Ports: []runtime.Port{{Port: 80}}, LogPath: filepath.Join(t.TempDir(), "0.log"),
 	}
 	if err := d.Start(t.Context(), s); err != nil {
@@ -154,17 +153,16 @@ func start(t testing.TB, d *Driver, listening chan string) (runtime.Spec, string
 	return s, <-listening
 }
 
-// greet talks to the guest.
-func greet(t *testing.T, address string) {
+// greet says something to the guest, which says it too.
+func greet(t testing.TB, address string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintln(conn, "you")
-	answer, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil || answer != "hello you\n" {
+	fmt.Fprint(conn, "hello")
+	if answer, err := io.ReadAll(conn); err != nil || string(answer) != "hello" {
 		t.Errorf("the guest answered %q, %v", answer, err)
 	}
 }
@@ -220,13 +218,13 @@ func TestEndWithoutAnAgent(t *testing.T) {
 			dir := folder(t)
 			d := newDriver(t, dir, loopback{})
 			s := runtime.Spec{
-				ID:    runtime.ID{Pod: "uid", Container: "app"},
-				Image: image(t, "tool", wasmtest.Build(t, "guests/tool")), Args: []string{"sleep", "500ms"},
+				ID:      runtime.ID{Pod: "uid", Container: "app"},
+				Image:   image(t, "sleep", wasmtest.Sleep(300*time.Millisecond)),
 				LogPath: filepath.Join(t.TempDir(), "0.log"),
 			}
 			want := runtime.Status{Reason: "Completed"}
 			if name == "killed" {
-				s.Args[1], want = "1h", runtime.Status{Reason: "Error", ExitCode: 137}
+				s.Image, want = image(t, "sleep", wasmtest.Sleep(time.Hour)), runtime.Status{Reason: "Error", ExitCode: 137}
 			}
 			if err := d.Start(t.Context(), s); err != nil {
 				t.Fatal(err)
@@ -304,8 +302,8 @@ func TestNetwork(t *testing.T) {
 	if conn.RemoteAddr().String() != address {
 		t.Errorf("connected to %v", conn.RemoteAddr())
 	}
-	fmt.Fprintln(conn, "through")
-	if answer, err := bufio.NewReader(conn).ReadString('\n'); answer != "hello through\n" {
+	fmt.Fprint(conn, "through")
+	if answer, err := io.ReadAll(conn); string(answer) != "through" {
 		t.Errorf("%q, %v", answer, err)
 	}
 	conn.Close()
@@ -367,23 +365,14 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportMetric(resident(dir)/float64(n)/1024, "KiB/guest")
 }
 
-// BenchmarkEcho measures a question to a guest and its answer, through the agent's socket.
+// BenchmarkEcho measures a connection to a guest, a question and its answer, through the agent's socket.
 func BenchmarkEcho(b *testing.B) {
 	listening := make(chan string, 1)
 	d := newDriver(b, folder(b), loopback{listening})
 	defer d.Close()
 	_, address := start(b, d, listening)
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	answers := bufio.NewReader(conn)
 	for b.Loop() {
-		fmt.Fprintln(conn, "you")
-		if _, err := answers.ReadString('\n'); err != nil {
-			b.Fatal(err)
-		}
+		greet(b, address)
 	}
 }
 
