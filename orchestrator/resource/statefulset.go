@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -26,6 +27,12 @@ func statefulSets() *Kind {
 		Derive:              derived[apps.StatefulSet, appsv1.StatefulSet](),
 		UnconditionalUpdate: true,
 
+		// What stands inside carries its kind, which protobuf does not keep.
+		Decoded: typed(func(s *appsv1.StatefulSet) {
+			for i := range s.Spec.VolumeClaimTemplates {
+				s.Spec.VolumeClaimTemplates[i].SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"))
+			}
+		}),
 		PrepareForCreate: typed(func(s *appsv1.StatefulSet) {
 			s.Status = appsv1.StatefulSetStatus{}
 			s.Generation = 1
