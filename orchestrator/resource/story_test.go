@@ -32,7 +32,8 @@ var update = flag.Bool("update", false, "write what comes out into the stories")
 //	taken               claims that others hold from here on, one a line
 //	object              what must have come out
 //	row                 its row, cells separated by |
-//	errors, warnings    what must have been said, one a line, errors sorted; nothing came out if there were errors
+//	errors, warnings    what must have been said, one a line, errors sorted; nothing came out if there were errors.
+//	                    That nobody acts on the object yet is left out
 //
 // Files of the last three lines must follow the step that they judge. A step without "errors" must go well.
 // It is midnight before the first of January 2000.
@@ -176,7 +177,7 @@ func (s *story) finish(k *Kind, obj, old Object, validate func(Object) field.Err
 	}
 	s.warned = nil
 	if k.Warnings != nil {
-		s.warned = k.Warnings(obj, old)
+		s.warned = slices.DeleteFunc(k.Warnings(obj, old), func(w string) bool { return strings.HasPrefix(w, notActedOn) })
 	}
 	obj.SetResourceVersion("1")
 	s.kind, s.obj = k, obj

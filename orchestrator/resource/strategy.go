@@ -145,6 +145,9 @@ func withMetadataUpdate(f func(obj, old Object) field.ErrorList, namespaced bool
 	}
 }
 
+// notActedOn begins the warning about an object that is kept and does nothing.
+const notActedOn = "this cluster keeps the object but does not act on it: "
+
 // withInert warns who creates an object of a kind on which nobody acts.
 func withInert(f func(obj, old Object) []string, inert string) func(obj, old Object) []string {
 	if inert == "" {
@@ -153,7 +156,7 @@ func withInert(f func(obj, old Object) []string, inert string) func(obj, old Obj
 	return func(obj, old Object) []string {
 		var warnings []string
 		if old == nil {
-			warnings = append(warnings, "this cluster keeps the object but does not act on it: "+inert)
+			warnings = append(warnings, notActedOn+inert)
 		}
 		if f != nil {
 			warnings = append(warnings, f(obj, old)...)
