@@ -36,6 +36,8 @@ type Custom struct {
 	Mixed bool
 	// Terminating says that the definition is being deleted: there are no new objects.
 	Terminating bool
+	// Hash is another one when the schema is.
+	Hash string
 	// ListKind is the kind of lists.
 	ListKind string
 }
@@ -123,6 +125,7 @@ func (m *maker) kind(v *apiextensionsv1.CustomResourceDefinitionVersion) *Kind {
 			Preserve:    m.crd.Spec.PreserveUnknownFields,
 			Terminating: CRDIs(m.crd, apiextensionsv1.Terminating),
 			ListKind:    m.names.ListKind,
+			Hash:        s.Hash(),
 		},
 	}
 	if v.Schema == nil || v.Schema.OpenAPIV3Schema == nil {

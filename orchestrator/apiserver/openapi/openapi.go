@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/munnerz/goautoneg"
@@ -38,11 +39,10 @@ const (
 
 // Documents answers /openapi/v2, /openapi/v3 and what lies below it.
 type Documents struct {
-	kinds     *resource.Registry
-	v3        map[string]*document // by group version, as in apis/apps/v1
-	index     []byte               // of v3
-	indexETag string               // quoted
-	v2, v2pb  *document
+	kinds    *resource.Registry
+	v3       map[string]*document // by group version, as in apis/apps/v1
+	v2, v2pb *document
+	now      atomic.Pointer[defined]
 }
 
 // document is a file in generated.
@@ -79,7 +79,8 @@ func New(kinds *resource.Registry) (*Documents, error) {
 			return nil, fmt.Errorf("openapi: no document %s for %s: run make generate", name, k.Kind)
 		}
 	}
-	return d, d.makeIndex()
+	_, err = d.defined()
+	return d, err
 }
 
 // documentOf names the OpenAPI 3 document that describes k.
@@ -103,7 +104,7 @@ func open(file, mediaType string) (*document, error) {
 	return &document{file: file, mediaType: mediaType, hash: fmt.Sprintf("%X", h.Sum(nil))}, nil
 }
 
-func (d *Documents) makeIndex() error {
+func (d *Documents) makeIndex(now *defined) error {
 	type entry struct {
 		ServerRelativeURL string `json:"serverRelativeURL"`
 	}
@@ -111,37 +112,49 @@ func (d *Documents) makeIndex() error {
 		Paths map[string]entry `json:"paths"`
 	}{map[string]entry{}}
 	for name, doc := range d.v3 {
-		index.Paths[name] = entry{relativeURL(name, doc)}
+		index.Paths[name] = entry{relativeURL(name, doc.hash)}
+	}
+	for name, hash := range now.hashes {
+		index.Paths[name] = entry{relativeURL(name, hash)}
 	}
 	var err error
-	if d.index, err = json.Marshal(index); err != nil {
+	if now.index, err = json.Marshal(index); err != nil {
 		return fmt.Errorf("openapi: encode the index: %w", err)
 	}
-	d.indexETag = strconv.Quote(fmt.Sprintf("%X", sha512.Sum512(d.index)))
+	now.indexETag = strconv.Quote(fmt.Sprintf("%X", sha512.Sum512(now.index)))
 	return nil
 }
 
 // relativeURL changes when the document changes, so that clients may keep what they have
 // under it for ever.
-func relativeURL(name string, doc *document) string {
-	return "/openapi/v3/" + name + "?hash=" + doc.hash
+func relativeURL(name, hash string) string {
+	return "/openapi/v3/" + name + "?hash=" + hash
 }
 
 func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	now, err := d.defined()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	switch name, below := strings.CutPrefix(path, "/openapi/v3/"); {
 	case below && d.v3[name] != nil:
-		d.serveV3(w, r, name)
+		if cacheable(w, r, name, d.v3[name].hash) {
+			d.v3[name].serve(w, r)
+		}
+	case below && now.hashes[name] != "":
+		d.serveDefined(w, r, name, now)
 	case path == "/openapi/v3":
-		d.serveIndex(w, r)
+		now.serveIndex(w, r)
 	case path == "/openapi/v2":
-		d.serveV2(w, r)
+		d.serveV2(w, r, now)
 	default:
 		http.NotFound(w, r)
 	}
 }
 
-func (d *Documents) serveIndex(w http.ResponseWriter, r *http.Request) {
+func (d *defined) serveIndex(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("ETag", d.indexETag)
 	w.Header().Set("Content-Type", jsonType)
 	if r.Header.Get("If-None-Match") == d.indexETag {
@@ -151,28 +164,30 @@ func (d *Documents) serveIndex(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(d.index) // the client is gone: nobody to tell
 }
 
-func (d *Documents) serveV3(w http.ResponseWriter, r *http.Request, name string) {
-	doc := d.v3[name]
+// cacheable answers a request for a document that need not be sent, and otherwise says how long it may be kept.
+func cacheable(w http.ResponseWriter, r *http.Request, name, now string) (send bool) {
 	if choose(r.Header.Get("Accept"), jsonType) == "" {
 		http.Error(w, "only "+jsonType+" is served", http.StatusNotAcceptable)
-		return
+		return false
 	}
 	if hash := r.URL.Query().Get("hash"); hash != "" {
-		if hash != doc.hash {
-			http.Redirect(w, r, relativeURL(name, doc), http.StatusMovedPermanently)
-			return
+		if hash != now {
+			http.Redirect(w, r, relativeURL(name, now), http.StatusMovedPermanently)
+			return false
 		}
 		w.Header().Set("Cache-Control", "public, immutable")
 		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat))
 	}
-	doc.serve(w, r)
+	return true
 }
 
-func (d *Documents) serveV2(w http.ResponseWriter, r *http.Request) {
-	switch choose(r.Header.Get("Accept"), jsonType, protobufV2, protobufV2Older) {
-	case jsonType:
+func (d *Documents) serveV2(w http.ResponseWriter, r *http.Request, now *defined) {
+	switch form := choose(r.Header.Get("Accept"), jsonType, protobufV2, protobufV2Older); {
+	case form != "" && now.etagV2 != "":
+		d.serveDefinedV2(w, r, now, form != jsonType)
+	case form == jsonType:
 		d.v2.serve(w, r)
-	case "":
+	case form == "":
 		http.Error(w, "only "+jsonType+" and "+protobufV2+" are served", http.StatusNotAcceptable)
 	default:
 		d.v2pb.serve(w, r)

@@ -7,6 +7,7 @@
 package customresource
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"sync"
 
@@ -61,6 +62,11 @@ func New(v *apiextensionsv1.CustomResourceValidation, preserve bool) (*Schema, e
 		return cel.NewValidator(l.structural, true, celconfig.PerCallLimit)
 	})
 	return s, nil
+}
+
+// Hash tells schemas apart.
+func (s *Schema) Hash() string {
+	return fmt.Sprintf("%x %v", sha256.Sum256(s.raw), s.preserve)
 }
 
 // internal reads the bytes into the type that Kubernetes' functions take; nil if there are none.
