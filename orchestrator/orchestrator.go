@@ -45,9 +45,11 @@ import (
 	"wherry/orchestrator/controller/serviceaccount"
 	"wherry/orchestrator/controller/statefulset"
 	"wherry/orchestrator/controller/volumeprotection"
+	"wherry/orchestrator/conversion"
 	"wherry/orchestrator/downlink"
 	"wherry/orchestrator/ociregistry"
 	"wherry/orchestrator/pki"
+	"wherry/orchestrator/reach"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/scheduler"
 	"wherry/orchestrator/snapshot"
@@ -132,13 +134,14 @@ func (c *Config) dnsIP() netip.Addr {
 
 // Orchestrator is a control plane. See New.
 type Orchestrator struct {
-	config Config
-	log    *slog.Logger
-	store  *metered.Store
-	sealed *sealed.Store // over store
-	state  *state.State
-	pki    *pki.PKI
-	tokens *token.Tokens
+	config   Config
+	log      *slog.Logger
+	webhooks conversion.Webhooks
+	store    *metered.Store
+	sealed   *sealed.Store // over store
+	state    *state.State
+	pki      *pki.PKI
+	tokens   *token.Tokens
 	// roles and authorizer say who may do what. Admission asks them, too: they find the state when they are asked.
 	roles      *rbac.Authorizer
 	authorizer auth.Authorizer
@@ -170,7 +173,7 @@ func (o *Orchestrator) open(ctx context.Context) error {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
-	kinds := resource.NewWith(resource.Options{ServiceCIDR: c.ServiceCIDR, PodCIDR: c.PodCIDR})
+	kinds := resource.NewWith(resource.Options{ServiceCIDR: c.ServiceCIDR, PodCIDR: c.PodCIDR, Convert: o.webhooks.Convert})
 	secrets, err := encrypted(c.Encrypt, kinds)
 	if err != nil {
 		return err
@@ -227,6 +230,8 @@ func (o *Orchestrator) assemble() error {
 		State: o.state, PKI: o.pki, Registry: o.registry, Logger: o.log, Version: o.config.Version,
 		PodCIDR: o.config.PodCIDR.String(), ServiceCIDR: o.config.ServiceCIDR.String(), DNSAddress: o.config.dnsIP().String(),
 	})
+	services := &reach.Dialer{State: o.state, Nodes: o.downlink}
+	o.webhooks.Dial = services.Dial
 	bearer, err := o.bearer()
 	if err != nil {
 		return err

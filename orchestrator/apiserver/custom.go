@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
@@ -28,6 +29,10 @@ func decodeCustom(b body, kind *resource.Kind, validation string) (decoded, erro
 	if gvk.GroupVersion() != kind.GroupVersion() {
 		return decoded{}, apierrors.NewBadRequest(fmt.Sprintf(
 			"the API version in the data (%s) does not match the expected API version (%v)", gvk.GroupVersion(), kind.GroupVersion()))
+	}
+	if gvk.Kind != kind.Kind {
+		return decoded{}, apierrors.NewInvalid(kind.GroupVersionKind.GroupKind(), obj.GetName(), field.ErrorList{
+			field.Invalid(field.NewPath("kind"), gvk.Kind, "must be "+kind.Kind)})
 	}
 	if validation == metav1.FieldValidationIgnore {
 		problems = nil

@@ -57,8 +57,12 @@ func start(t testing.TB, change ...func(*apiserver.Config)) *cluster {
 
 func startOn(t testing.TB, over store.Store, change ...func(*apiserver.Config)) *cluster {
 	t.Helper()
+	return startWith(t, over, resource.New(), change...)
+}
+
+func startWith(t testing.TB, over store.Store, kinds *resource.Registry, change ...func(*apiserver.Config)) *cluster {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	kinds := resource.New()
 	managers, err := apiserver.NewManagers(kinds)
 	if err != nil {
 		t.Fatal(err)

@@ -126,7 +126,7 @@ func (c *check) spec(spec *apiextensions.CustomResourceDefinitionSpec, at *field
 	errs = append(errs, c.validation(spec.Validation, status, c.unchanged[spec.Version], at.Child("validation"))...)
 	errs = append(errs, subresources(spec.Subresources, at.Child("subresources"))...)
 	errs = append(errs, columns(spec.AdditionalPrinterColumns, at.Child("additionalPrinterColumns"))...)
-	errs = append(errs, selectable(spec.SelectableFields, spec.Validation, at)...)
+	errs = append(errs, selectableEverywhere(spec, at)...)
 	if spec.Conversion != nil && spec.Conversion.Strategy != apiextensions.NoneConverter && c.preservedBefore() {
 		errs = append(errs, field.Invalid(at.Child("conversion", "strategy"), spec.Conversion.Strategy, "must be None if spec.preserveUnknownFields is true"))
 	}
@@ -350,6 +350,17 @@ func column(col *apiextensions.CustomResourceColumnDefinition, at *field.Path) (
 		return append(errs, field.Required(at.Child("JSONPath"), ""))
 	}
 	return append(errs, simplePath(col.JSONPath, at.Child("JSONPath"))...)
+}
+
+// selectableEverywhere judges selectableFields that all versions have.
+func selectableEverywhere(spec *apiextensions.CustomResourceDefinitionSpec, at *field.Path) (errs field.ErrorList) {
+	if spec.Validation != nil {
+		return selectable(spec.SelectableFields, spec.Validation, at)
+	}
+	for i, v := range spec.Versions {
+		errs = append(errs, selectable(spec.SelectableFields, v.Schema, at.Child("versions").Index(i))...)
+	}
+	return errs
 }
 
 // selectable judges the selectableFields below at, which must be of the schema v.
