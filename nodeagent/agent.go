@@ -164,7 +164,7 @@ func (a *Agent) openPods() (err error) {
 	network := network{Net: a.net, host: c.Host, node: c.Address}
 	a.uplink, err = uplink.New(uplink.Config{
 		Dial: c.Dial, Token: c.Token, NodeName: c.NodeName, Dir: filepath.Join(c.DataDir, "node"), Version: c.Version,
-		Journal: feed{a}, Node: a.node.node, Welcomed: a.welcomed, Open: a.serve(network), Logger: a.log,
+		Journal: feed{a}, Tokens: a.tokens, Node: a.node.node, Welcomed: a.welcomed, Open: a.serve(network), Logger: a.log,
 	})
 	if err != nil {
 		return err

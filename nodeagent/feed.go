@@ -22,13 +22,15 @@ type feed struct{ a *Agent }
 func (f feed) Have() ([]*nodelink.Have, error) { return f.a.journal.Have(), nil }
 
 func (f feed) Apply(_ context.Context, step *nodelink.Feed) error {
-	if len(step.GetChange()) == 0 {
-		return nil
+	if len(step.GetChange()) > 0 {
+		if err := f.a.journal.Apply(step.GetChange()); err != nil {
+			return err
+		}
+		f.a.apply(step.GetChange())
 	}
-	if err := f.a.journal.Apply(step.GetChange()); err != nil {
-		return err
+	if step.GetSynced() {
+		f.a.world.dropTokens()
 	}
-	f.a.apply(step.GetChange())
 	return nil
 }
 

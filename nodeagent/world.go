@@ -23,6 +23,7 @@ type world struct {
 	secrets    map[string]*corev1.Secret
 	services   map[string]*corev1.Service
 	slices     map[string]*discoveryv1.EndpointSlice
+	tokens     map[string]map[tokenWish]string // by pod uid
 }
 
 func newWorld() *world {
@@ -32,6 +33,7 @@ func newWorld() *world {
 		secrets:    map[string]*corev1.Secret{},
 		services:   map[string]*corev1.Service{},
 		slices:     map[string]*discoveryv1.EndpointSlice{},
+		tokens:     map[string]map[tokenWish]string{},
 	}
 }
 
@@ -94,6 +96,7 @@ func (w *world) applyPod(c *nodelink.Change, key string, n *news) error {
 	}
 	if old != nil && (p == nil || p.UID != old.UID) {
 		n.gone = append(n.gone, string(old.UID))
+		delete(w.tokens, string(old.UID))
 	}
 	return nil
 }

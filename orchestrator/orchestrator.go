@@ -227,7 +227,7 @@ func (o *Orchestrator) assemble() error {
 		State: o.state, Issuers: o.config.Issuers, Audiences: o.config.Issuers, KeysURL: o.keysURL(), Keys: o.pki.TokenKeys().Signers,
 	})
 	o.downlink = downlink.New(downlink.Config{
-		State: o.state, PKI: o.pki, Registry: o.registry, Logger: o.log, Version: o.config.Version,
+		State: o.state, PKI: o.pki, Registry: o.registry, Tokens: o.tokens, Logger: o.log, Version: o.config.Version,
 		PodCIDR: o.config.PodCIDR.String(), ServiceCIDR: o.config.ServiceCIDR.String(), DNSAddress: o.config.dnsIP().String(),
 	})
 	services := &reach.Dialer{State: o.state, Nodes: o.downlink}

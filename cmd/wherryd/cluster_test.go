@@ -108,6 +108,8 @@ func TestRollOutAndAnswer(t *testing.T) {
 		d := web(2)
 		container := &d.Spec.Template.Spec.Containers[0]
 		container.Image = "echo:v1"
+		noToken := false // the guest takes its listener to be its first descriptor, before any directory
+		d.Spec.Template.Spec.AutomountServiceAccountToken = &noToken
 		container.Ports = []corev1.ContainerPort{{ContainerPort: 8080}}
 		deploy(t, c, d)
 		service := &corev1.Service{

@@ -47,6 +47,7 @@ func (nothing) Ensure(_ context.Context, ref, _ string, _ [][]byte) (runtime.Ima
 }
 func (nothing) ConfigMap(string, string) *corev1.ConfigMap { return nil }
 func (nothing) Secret(string, string) *corev1.Secret       { return nil }
+func (nothing) Token(string, string, int64) string         { return "" }
 func (nothing) Services(string) []*corev1.Service          { return nil }
 func (nothing) Prepare(context.Context, *corev1.Pod, Objects) (map[string]string, error) {
 	return nil, nil

@@ -35,6 +35,9 @@ type Images interface {
 type Objects interface {
 	ConfigMap(namespace, name string) *corev1.ConfigMap
 	Secret(namespace, name string) *corev1.Secret
+	// Token is the service-account token that a pod's volume asks for: an empty audience is the API's. "": it has not
+	// come yet.
+	Token(podUID, audience string, seconds int64) string
 	// Services of the namespace, for the environment of its pods.
 	Services(namespace string) []*corev1.Service
 }

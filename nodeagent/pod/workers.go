@@ -116,6 +116,15 @@ func (ws *Workers) ObjectsChanged(namespace string) {
 	}
 }
 
+// TokensChanged says that what Objects returns as tokens of a pod has changed.
+func (ws *Workers) TokensChanged(uid string) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if w := ws.workers[uid]; w != nil {
+		w.tell((*Have).objectsChanged)
+	}
+}
+
 // Pod returns a pod that has not gone yet, and its status as it was reported last; nil if there is none.
 func (ws *Workers) Pod(uid string) (*corev1.Pod, *corev1.PodStatus) {
 	ws.mu.Lock()

@@ -227,6 +227,8 @@ func (w *world) ConfigMap(namespace, name string) *corev1.ConfigMap {
 	return o
 }
 
+func (w *world) Token(string, string, int64) string { return "" }
+
 func (w *world) Secret(namespace, name string) *corev1.Secret {
 	o, _ := w.object("Secret", namespace, name).(*corev1.Secret)
 	return o

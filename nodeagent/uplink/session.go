@@ -136,6 +136,10 @@ func (c *conversation) read(ctx context.Context) error {
 			if err := c.config.Journal.Apply(ctx, body.Feed); err != nil {
 				return fmt.Errorf("keep what the control plane said: %w", err)
 			}
+		case *nodelink.ServerMessage_Tokens:
+			if c.config.Tokens != nil {
+				c.config.Tokens(body.Tokens.GetToken())
+			}
 		case *nodelink.ServerMessage_Ack:
 			if why := body.Ack.Refused; why != "" {
 				c.log.Warn("the control plane ignores a report", "cause", why)

@@ -52,6 +52,8 @@ type Config struct {
 	Dir     string
 	Version string
 	Journal Journal
+	// Tokens takes service-account tokens of the node's pods over; it does not wait. nil: nobody does.
+	Tokens func(all []*nodelink.AccountToken)
 	// Node says what this machine is: labels, taints at its first registration, status. It is
 	// called at the beginning of each session.
 	Node func() *corev1.Node

@@ -3,6 +3,7 @@ package volume
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func (v *Volumes) content(p *corev1.Pod, vol *corev1.Volume, o Objects) (map[str
 	case vol.DownwardAPI != nil:
 		return v.downward(p, vol.DownwardAPI.Items, mode(vol.DownwardAPI.DefaultMode))
 	case vol.Projected != nil:
-		return v.projected(p, vol.Projected, o)
+		return v.projected(p, vol, o)
 	}
 	return nil, fmt.Errorf("this kind of volume is %w: use emptyDir, configMap, secret, downwardAPI, projected or hostPath", ErrUnsupported)
 }
@@ -42,10 +43,10 @@ func mode(m *int32) int32 {
 	return *m
 }
 
-func (v *Volumes) projected(p *corev1.Pod, s *corev1.ProjectedVolumeSource, o Objects) (map[string]file, error) {
-	all := map[string]file{}
+func (v *Volumes) projected(p *corev1.Pod, vol *corev1.Volume, o Objects) (map[string]file, error) {
+	s, all := vol.Projected, map[string]file{}
 	for i := range s.Sources {
-		files, err := v.source(p, &s.Sources[i], o, mode(s.DefaultMode))
+		files, err := v.source(p, vol.Name, &s.Sources[i], o, mode(s.DefaultMode))
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +55,7 @@ func (v *Volumes) projected(p *corev1.Pod, s *corev1.ProjectedVolumeSource, o Ob
 	return all, nil
 }
 
-func (v *Volumes) source(p *corev1.Pod, s *corev1.VolumeProjection, o Objects, mode int32) (map[string]file, error) {
+func (v *Volumes) source(p *corev1.Pod, volume string, s *corev1.VolumeProjection, o Objects, mode int32) (map[string]file, error) {
 	switch {
 	case s.ConfigMap != nil:
 		return configMap(p, o, s.ConfigMap.Name, s.ConfigMap.Items, s.ConfigMap.Optional, mode)
@@ -62,8 +63,32 @@ func (v *Volumes) source(p *corev1.Pod, s *corev1.VolumeProjection, o Objects, m
 		return secret(p, o, s.Secret.Name, s.Secret.Items, s.Secret.Optional, mode)
 	case s.DownwardAPI != nil:
 		return v.downward(p, s.DownwardAPI.Items, mode)
+	case s.ServiceAccountToken != nil:
+		return v.token(p, volume, s.ServiceAccountToken, o, mode)
 	}
-	return nil, fmt.Errorf("this projected source is %w: use configMap, secret or downwardAPI", ErrUnsupported)
+	return nil, fmt.Errorf("this projected source is %w: use configMap, secret, downwardAPI or serviceAccountToken", ErrUnsupported)
+}
+
+// token is the newest token that came, else the one that the volume holds from before this machine or its agent was
+// started anew: it may have ended by now, but so has the way to the control plane that would have brought another.
+func (v *Volumes) token(p *corev1.Pod, volume string, s *corev1.ServiceAccountTokenProjection, o Objects, mode int32) (map[string]file, error) {
+	seconds := int64(3600)
+	if s.ExpirationSeconds != nil {
+		seconds = *s.ExpirationSeconds
+	}
+	files := map[string]file{s.Path: {[]byte(o.Token(string(p.UID), s.Audience, seconds)), mode}}
+	if err := checkPaths(files); err != nil {
+		return nil, err
+	}
+	if len(files[s.Path].data) > 0 {
+		return files, nil
+	}
+	old, err := os.ReadFile(filepath.Join(v.path(string(p.UID), volume), dataLink, filepath.FromSlash(s.Path)))
+	if err != nil || len(old) == 0 {
+		return nil, fmt.Errorf("failed to fetch token: the control plane has not sent one for service account %q yet", p.Spec.ServiceAccountName)
+	}
+	files[s.Path] = file{old, mode}
+	return files, nil
 }
 
 func configMap(p *corev1.Pod, o Objects, name string, items []corev1.KeyToPath, optional *bool, mode int32) (map[string]file, error) {

@@ -19,10 +19,12 @@ import (
 // ErrUnsupported says that the pod asks for a volume that this agent cannot make.
 var ErrUnsupported = errors.New("not supported by this node yet")
 
-// Objects are the ConfigMaps and Secrets that this node was told of; nil: there is none.
+// Objects are the ConfigMaps and Secrets that this node was told of, nil: there is none; and service-account tokens of
+// pods, "": it has not come yet.
 type Objects interface {
 	ConfigMap(namespace, name string) *corev1.ConfigMap
 	Secret(namespace, name string) *corev1.Secret
+	Token(podUID, audience string, seconds int64) string
 }
 
 // Volumes makes and removes volumes below a directory. All methods may be called

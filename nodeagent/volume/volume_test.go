@@ -16,15 +16,24 @@ import (
 type objects struct {
 	configMaps map[string]*corev1.ConfigMap
 	secrets    map[string]*corev1.Secret
+	tokens     map[string]string // by audience
 }
 
 func (o objects) ConfigMap(_, name string) *corev1.ConfigMap { return o.configMaps[name] }
 func (o objects) Secret(_, name string) *corev1.Secret       { return o.secrets[name] }
 
+func (o objects) Token(uid, audience string, seconds int64) string {
+	if uid != "uid-1" || seconds != 3607 {
+		return ""
+	}
+	return o.tokens[audience]
+}
+
 func world() objects {
 	return objects{
 		map[string]*corev1.ConfigMap{"c": {Data: map[string]string{"a": "1", "b": "2"}, BinaryData: map[string][]byte{"raw": {0, 1}}}},
 		map[string]*corev1.Secret{"s": {Data: map[string][]byte{"password": []byte("x")}}},
+		map[string]string{"": "for the API", "vault": "for the vault"},
 	}
 }
 
@@ -32,6 +41,7 @@ func pod(t *testing.T, volumes string) *corev1.Pod {
 	t.Helper()
 	p := &corev1.Pod{}
 	p.UID, p.Namespace, p.Name = "uid-1", "default", "web"
+	p.Spec.ServiceAccountName = "bot"
 	p.Labels = map[string]string{"app": "web", "b": "\"q\""}
 	p.Annotations = map[string]string{"note": "hi"}
 	if err := yaml.UnmarshalStrict([]byte(volumes), &p.Spec.Volumes); err != nil {
@@ -92,8 +102,12 @@ func TestContent(t *testing.T) {
 			want: map[string]string{"labels": "app=\"web\"\nb=\"\\\"q\\\"\"", "note": "hi", "cpu": "2", "mi": "64"}},
 		{name: "projected", volume: `projected: {sources: [{configMap: {name: c, items: [{key: a, path: a}]}}, {secret: {name: s}}]}`,
 			want: map[string]string{"a": "1", "password": "x"}},
-		{name: "token", volume: `projected: {sources: [{serviceAccountToken: {path: token}}]}`,
-			err: `MountVolume.SetUp failed for volume "v" : this projected source is not supported by this node yet: use configMap, secret or downwardAPI`},
+		{name: "token", volume: `projected: {sources: [{serviceAccountToken: {path: a/token, expirationSeconds: 3607}}, {serviceAccountToken: {path: v, audience: vault, expirationSeconds: 3607}}]}`,
+			want: map[string]string{"a/token": "for the API", "v": "for the vault"}},
+		{name: "no token", volume: `projected: {sources: [{serviceAccountToken: {path: token}}]}`,
+			err: `MountVolume.SetUp failed for volume "v" : failed to fetch token: the control plane has not sent one for service account "bot" yet`},
+		{name: "bundle", volume: `projected: {sources: [{clusterTrustBundle: {path: x}}]}`,
+			err: `MountVolume.SetUp failed for volume "v" : this projected source is not supported by this node yet: use configMap, secret, downwardAPI or serviceAccountToken`},
 		{name: "nfs", volume: `nfs: {server: a, path: /}`,
 			err: `MountVolume.SetUp failed for volume "v" : this kind of volume is not supported by this node yet: use emptyDir, configMap, secret, downwardAPI, projected or hostPath`},
 		{name: "memory", volume: `emptyDir: {medium: Memory}`, err: `MountVolume.SetUp failed for volume "v" : emptyDir.medium "Memory" is not supported by this node yet: leave it out`},
@@ -145,6 +159,26 @@ func TestUpdateChangesAllFilesAtOnce(t *testing.T) {
 	if err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o400 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
+}
+
+func TestTheLastTokenDoesWhileTheControlPlaneIsAway(t *testing.T) {
+	v, o := New(t.TempDir(), nil), world()
+	p := pod(t, `[{name: v, projected: {sources: [{serviceAccountToken: {path: token, expirationSeconds: 3607}}, {configMap: {name: c, items: [{key: a, path: a}]}}]}}]`)
+	check := func(want string) {
+		t.Helper()
+		paths, err := v.Prepare(t.Context(), p, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(map[string]string{"token": want, "a": "1"}, read(t, paths["v"])); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	check("for the API")
+	o.tokens = nil // as after a reboot
+	check("for the API")
+	o.tokens = map[string]string{"": "the next"}
+	check("the next")
 }
 
 func TestEmptyDirStaysUntilRemoved(t *testing.T) {

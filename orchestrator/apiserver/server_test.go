@@ -94,6 +94,7 @@ func startWith(t testing.TB, over store.Store, kinds *resource.Registry, change 
 	}
 	c := &cluster{t: t, state: st, server: server}
 	create(c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	create(c, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}})
 	return c
 }
 

@@ -37,7 +37,9 @@ type Config struct {
 	PKI   *pki.PKI
 	// Registry serves the cluster's OCI registry to agents, one connection per stream. nil: refused.
 	Registry http.Handler
-	Logger   *slog.Logger // nil: slog.Default()
+	// Tokens makes the tokens of pods; nil: pods get none.
+	Tokens Tokens
+	Logger *slog.Logger // nil: slog.Default()
 
 	Version       string        // of this program, for agents' logs
 	Heartbeat     time.Duration // how often agents are to be heard; 0 means 10 s

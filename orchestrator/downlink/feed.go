@@ -160,11 +160,15 @@ func (s *session) tell(ctx context.Context) error {
 		return err
 	}
 	for {
+		renew := s.granted.renewals()
 		select {
 		case <-s.feed.wake:
+		case <-renew.C:
 		case <-ctx.Done():
+			renew.Stop()
 			return nil
 		}
+		renew.Stop()
 		if err := s.flush(ctx, false); err != nil {
 			return err
 		}
@@ -177,10 +181,15 @@ const maxFeed = 1 << 20
 // flush sends what is marked. Several keys of one batch go together.
 func (s *session) flush(ctx context.Context, synced bool) error {
 	revision := s.State.Revision()
-	changes, err := s.changes(ctx, s.feed.take())
+	dirty := s.feed.take()
+	changes, err := s.changes(ctx, dirty)
 	if err != nil {
 		return err
 	}
+	if err := s.grant(ctx, dirty); err != nil {
+		return err
+	}
+	s.granted.forget(changes)
 	for {
 		size, n := 0, 0
 		for n < len(changes) && (n == 0 || size+len(changes[n].Object) < maxFeed) {

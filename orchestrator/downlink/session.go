@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 
 	"wherry/orchestrator/pki"
 	"wherry/proto/link"
@@ -18,12 +19,13 @@ import (
 // session is one node's.
 type session struct {
 	*Downlink
-	link link.Session
-	node string
-	log  *slog.Logger
-	feed *feed
-	out  chan *nodelink.ServerMessage // what the writer sends, in order
-	done chan struct{}                // closed when the session has left
+	link    link.Session
+	node    string
+	log     *slog.Logger
+	feed    *feed
+	granted granted
+	out     chan *nodelink.ServerMessage // what the writer sends, in order
+	done    chan struct{}                // closed when the session has left
 }
 
 // converse serves a node until its session ends.
@@ -31,10 +33,11 @@ func (d *Downlink) converse(ctx context.Context, ls link.Session) {
 	peer := ls.Peer()
 	s := &session{
 		Downlink: d, link: ls, node: peer.Node,
-		log:  d.Logger.With("node", peer.Node, "peer", peer.Address),
-		feed: newFeed(peer.Node),
-		out:  make(chan *nodelink.ServerMessage, 64),
-		done: make(chan struct{}),
+		log:     d.Logger.With("node", peer.Node, "peer", peer.Address),
+		feed:    newFeed(peer.Node),
+		granted: granted{pods: map[types.UID]map[wish]minted{}},
+		out:     make(chan *nodelink.ServerMessage, 64),
+		done:    make(chan struct{}),
 	}
 	control, hello, err := s.greet(ctx)
 	if err != nil {

@@ -18,6 +18,7 @@
 //	   | Inventory{have...} ... Inventory{last} -> |
 //	   | <------------ Feed{difference} ...        |
 //	   | <------------ Feed{synced}                |
+//	   | <------------ AccountTokens{token...}     |  before the pods, and before older ones end
 //	   |                                           |
 //	   | <------------ Feed{revision, changes}     |  whenever something of the node changes
 //	   | Report{seq, pod status} ----------------> |
@@ -49,6 +50,7 @@
 //
 //	1  2026-11-21  join, control stream, feed, reports, renewal; logs, port-forward, registry, tunnel
 //	               2026-11-28: exec, attach; an older agent refuses to open them
+//	               2026-11-28: tokens; an older agent refuses volumes with tokens
 package nodelink
 
 //go:generate go run ./gen

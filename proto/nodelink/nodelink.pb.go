@@ -438,6 +438,7 @@ type ServerMessage struct {
 	//	*ServerMessage_Ack
 	//	*ServerMessage_Renewed
 	//	*ServerMessage_Refusal
+	//	*ServerMessage_Tokens
 	Body          isServerMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -525,6 +526,15 @@ func (x *ServerMessage) GetRefusal() *Refusal {
 	return nil
 }
 
+func (x *ServerMessage) GetTokens() *AccountTokens {
+	if x != nil {
+		if x, ok := x.Body.(*ServerMessage_Tokens); ok {
+			return x.Tokens
+		}
+	}
+	return nil
+}
+
 type isServerMessage_Body interface {
 	isServerMessage_Body()
 }
@@ -549,6 +559,10 @@ type ServerMessage_Refusal struct {
 	Refusal *Refusal `protobuf:"bytes,5,opt,name=refusal,proto3,oneof"` // the session ends after it
 }
 
+type ServerMessage_Tokens struct {
+	Tokens *AccountTokens `protobuf:"bytes,6,opt,name=tokens,proto3,oneof"`
+}
+
 func (*ServerMessage_Welcome) isServerMessage_Body() {}
 
 func (*ServerMessage_Feed) isServerMessage_Body() {}
@@ -558,6 +572,8 @@ func (*ServerMessage_Ack) isServerMessage_Body() {}
 func (*ServerMessage_Renewed) isServerMessage_Body() {}
 
 func (*ServerMessage_Refusal) isServerMessage_Body() {}
+
+func (*ServerMessage_Tokens) isServerMessage_Body() {}
 
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -989,6 +1005,121 @@ func (x *Feed) GetSynced() bool {
 	return false
 }
 
+// Service-account tokens of the node's pods, each before the pod that needs it, all of them in each session, and anew
+// when four fifths of their life have passed. They are no part of the feed: agents keep them where the pod reads them,
+// and nowhere else.
+type AccountTokens struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         []*AccountToken        `protobuf:"bytes,1,rep,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountTokens) Reset() {
+	*x = AccountTokens{}
+	mi := &file_nodelink_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountTokens) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountTokens) ProtoMessage() {}
+
+func (x *AccountTokens) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountTokens.ProtoReflect.Descriptor instead.
+func (*AccountTokens) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AccountTokens) GetToken() []*AccountToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+type AccountToken struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	PodUid            string                 `protobuf:"bytes,1,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	Audience          string                 `protobuf:"bytes,2,opt,name=audience,proto3" json:"audience,omitempty"`                                             // as the pod's volume says; "": the API's
+	ExpirationSeconds int64                  `protobuf:"varint,3,opt,name=expiration_seconds,json=expirationSeconds,proto3" json:"expiration_seconds,omitempty"` // as the pod's volume says
+	Token             string                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *AccountToken) Reset() {
+	*x = AccountToken{}
+	mi := &file_nodelink_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountToken) ProtoMessage() {}
+
+func (x *AccountToken) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountToken.ProtoReflect.Descriptor instead.
+func (*AccountToken) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *AccountToken) GetPodUid() string {
+	if x != nil {
+		return x.PodUid
+	}
+	return ""
+}
+
+func (x *AccountToken) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
+}
+
+func (x *AccountToken) GetExpirationSeconds() int64 {
+	if x != nil {
+		return x.ExpirationSeconds
+	}
+	return 0
+}
+
+func (x *AccountToken) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 // One object as it is now. A uid differs when the object was replaced by another of its name.
 type Change struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1004,7 +1135,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_nodelink_proto_msgTypes[11]
+	mi := &file_nodelink_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1147,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[11]
+	mi := &file_nodelink_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1160,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{11}
+	return file_nodelink_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Change) GetKind() Kind {
@@ -1092,7 +1223,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_nodelink_proto_msgTypes[12]
+	mi := &file_nodelink_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1235,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[12]
+	mi := &file_nodelink_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1248,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{12}
+	return file_nodelink_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Report) GetSeq() uint64 {
@@ -1196,7 +1327,7 @@ type PodStatus struct {
 
 func (x *PodStatus) Reset() {
 	*x = PodStatus{}
-	mi := &file_nodelink_proto_msgTypes[13]
+	mi := &file_nodelink_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1339,7 @@ func (x *PodStatus) String() string {
 func (*PodStatus) ProtoMessage() {}
 
 func (x *PodStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[13]
+	mi := &file_nodelink_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1352,7 @@ func (x *PodStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodStatus.ProtoReflect.Descriptor instead.
 func (*PodStatus) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{13}
+	return file_nodelink_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PodStatus) GetNamespace() string {
@@ -1270,7 +1401,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_nodelink_proto_msgTypes[14]
+	mi := &file_nodelink_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1413,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[14]
+	mi := &file_nodelink_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1426,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{14}
+	return file_nodelink_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Ack) GetSeq() uint64 {
@@ -1321,7 +1452,7 @@ type Renew struct {
 
 func (x *Renew) Reset() {
 	*x = Renew{}
-	mi := &file_nodelink_proto_msgTypes[15]
+	mi := &file_nodelink_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1464,7 @@ func (x *Renew) String() string {
 func (*Renew) ProtoMessage() {}
 
 func (x *Renew) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[15]
+	mi := &file_nodelink_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1477,7 @@ func (x *Renew) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renew.ProtoReflect.Descriptor instead.
 func (*Renew) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{15}
+	return file_nodelink_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Renew) GetCsr() []byte {
@@ -1366,7 +1497,7 @@ type Renewed struct {
 
 func (x *Renewed) Reset() {
 	*x = Renewed{}
-	mi := &file_nodelink_proto_msgTypes[16]
+	mi := &file_nodelink_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1509,7 @@ func (x *Renewed) String() string {
 func (*Renewed) ProtoMessage() {}
 
 func (x *Renewed) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[16]
+	mi := &file_nodelink_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1522,7 @@ func (x *Renewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renewed.ProtoReflect.Descriptor instead.
 func (*Renewed) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{16}
+	return file_nodelink_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Renewed) GetCertificate() [][]byte {
@@ -1427,7 +1558,7 @@ type Open struct {
 
 func (x *Open) Reset() {
 	*x = Open{}
-	mi := &file_nodelink_proto_msgTypes[17]
+	mi := &file_nodelink_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1570,7 @@ func (x *Open) String() string {
 func (*Open) ProtoMessage() {}
 
 func (x *Open) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[17]
+	mi := &file_nodelink_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1583,7 @@ func (x *Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Open.ProtoReflect.Descriptor instead.
 func (*Open) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{17}
+	return file_nodelink_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Open) GetBody() isOpen_Body {
@@ -1574,7 +1705,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_nodelink_proto_msgTypes[18]
+	mi := &file_nodelink_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1717,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[18]
+	mi := &file_nodelink_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1730,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{18}
+	return file_nodelink_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Log) GetNamespace() string {
@@ -1682,7 +1813,7 @@ type PortForward struct {
 
 func (x *PortForward) Reset() {
 	*x = PortForward{}
-	mi := &file_nodelink_proto_msgTypes[19]
+	mi := &file_nodelink_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1825,7 @@ func (x *PortForward) String() string {
 func (*PortForward) ProtoMessage() {}
 
 func (x *PortForward) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[19]
+	mi := &file_nodelink_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1838,7 @@ func (x *PortForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForward.ProtoReflect.Descriptor instead.
 func (*PortForward) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{19}
+	return file_nodelink_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PortForward) GetPodUid() string {
@@ -1732,7 +1863,7 @@ type Registry struct {
 
 func (x *Registry) Reset() {
 	*x = Registry{}
-	mi := &file_nodelink_proto_msgTypes[20]
+	mi := &file_nodelink_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1875,7 @@ func (x *Registry) String() string {
 func (*Registry) ProtoMessage() {}
 
 func (x *Registry) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[20]
+	mi := &file_nodelink_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1888,7 @@ func (x *Registry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Registry.ProtoReflect.Descriptor instead.
 func (*Registry) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{20}
+	return file_nodelink_proto_rawDescGZIP(), []int{22}
 }
 
 type Tunnel struct {
@@ -1772,7 +1903,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_nodelink_proto_msgTypes[21]
+	mi := &file_nodelink_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1915,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[21]
+	mi := &file_nodelink_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1928,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{21}
+	return file_nodelink_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Tunnel) GetNetwork() string {
@@ -1841,7 +1972,7 @@ type Exec struct {
 
 func (x *Exec) Reset() {
 	*x = Exec{}
-	mi := &file_nodelink_proto_msgTypes[22]
+	mi := &file_nodelink_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1984,7 @@ func (x *Exec) String() string {
 func (*Exec) ProtoMessage() {}
 
 func (x *Exec) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[22]
+	mi := &file_nodelink_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +1997,7 @@ func (x *Exec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exec.ProtoReflect.Descriptor instead.
 func (*Exec) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{22}
+	return file_nodelink_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Exec) GetPodUid() string {
@@ -1909,7 +2040,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_nodelink_proto_msgTypes[23]
+	mi := &file_nodelink_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2052,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[23]
+	mi := &file_nodelink_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2065,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{23}
+	return file_nodelink_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Attach) GetPodUid() string {
@@ -1971,7 +2102,7 @@ type Streams struct {
 
 func (x *Streams) Reset() {
 	*x = Streams{}
-	mi := &file_nodelink_proto_msgTypes[24]
+	mi := &file_nodelink_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2114,7 @@ func (x *Streams) String() string {
 func (*Streams) ProtoMessage() {}
 
 func (x *Streams) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[24]
+	mi := &file_nodelink_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2127,7 @@ func (x *Streams) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Streams.ProtoReflect.Descriptor instead.
 func (*Streams) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{24}
+	return file_nodelink_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Streams) GetStdin() bool {
@@ -2045,7 +2176,7 @@ type Console struct {
 
 func (x *Console) Reset() {
 	*x = Console{}
-	mi := &file_nodelink_proto_msgTypes[25]
+	mi := &file_nodelink_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2188,7 @@ func (x *Console) String() string {
 func (*Console) ProtoMessage() {}
 
 func (x *Console) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[25]
+	mi := &file_nodelink_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2201,7 @@ func (x *Console) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Console.ProtoReflect.Descriptor instead.
 func (*Console) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{25}
+	return file_nodelink_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Console) GetBody() isConsole_Body {
@@ -2184,7 +2315,7 @@ type Size struct {
 
 func (x *Size) Reset() {
 	*x = Size{}
-	mi := &file_nodelink_proto_msgTypes[26]
+	mi := &file_nodelink_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2327,7 @@ func (x *Size) String() string {
 func (*Size) ProtoMessage() {}
 
 func (x *Size) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[26]
+	mi := &file_nodelink_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2340,7 @@ func (x *Size) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Size.ProtoReflect.Descriptor instead.
 func (*Size) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{26}
+	return file_nodelink_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Size) GetColumns() uint32 {
@@ -2237,7 +2368,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_nodelink_proto_msgTypes[27]
+	mi := &file_nodelink_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2380,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[27]
+	mi := &file_nodelink_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2393,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{27}
+	return file_nodelink_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -2288,7 +2419,7 @@ type Opened struct {
 
 func (x *Opened) Reset() {
 	*x = Opened{}
-	mi := &file_nodelink_proto_msgTypes[28]
+	mi := &file_nodelink_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2431,7 @@ func (x *Opened) String() string {
 func (*Opened) ProtoMessage() {}
 
 func (x *Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[28]
+	mi := &file_nodelink_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2444,7 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{28}
+	return file_nodelink_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Opened) GetRefusal() *Refusal {
@@ -2350,13 +2481,14 @@ const file_nodelink_proto_rawDesc = "" +
 	"\theartbeat\x18\x02 \x01(\v2\x13.nodelink.HeartbeatH\x00R\theartbeat\x12*\n" +
 	"\x06report\x18\x03 \x01(\v2\x10.nodelink.ReportH\x00R\x06report\x12'\n" +
 	"\x05renew\x18\x04 \x01(\v2\x0f.nodelink.RenewH\x00R\x05renewB\x06\n" +
-	"\x04body\"\xed\x01\n" +
+	"\x04body\"\xa0\x02\n" +
 	"\rServerMessage\x12-\n" +
 	"\awelcome\x18\x01 \x01(\v2\x11.nodelink.WelcomeH\x00R\awelcome\x12$\n" +
 	"\x04feed\x18\x02 \x01(\v2\x0e.nodelink.FeedH\x00R\x04feed\x12!\n" +
 	"\x03ack\x18\x03 \x01(\v2\r.nodelink.AckH\x00R\x03ack\x12-\n" +
 	"\arenewed\x18\x04 \x01(\v2\x11.nodelink.RenewedH\x00R\arenewed\x12-\n" +
-	"\arefusal\x18\x05 \x01(\v2\x11.nodelink.RefusalH\x00R\arefusalB\x06\n" +
+	"\arefusal\x18\x05 \x01(\v2\x11.nodelink.RefusalH\x00R\arefusal\x121\n" +
+	"\x06tokens\x18\x06 \x01(\v2\x17.nodelink.AccountTokensH\x00R\x06tokensB\x06\n" +
 	"\x04body\"\xb7\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1f\n" +
@@ -2393,7 +2525,14 @@ const file_nodelink_proto_rawDesc = "" +
 	"\x04Feed\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12(\n" +
 	"\x06change\x18\x02 \x03(\v2\x10.nodelink.ChangeR\x06change\x12\x16\n" +
-	"\x06synced\x18\x03 \x01(\bR\x06synced\"\xa4\x01\n" +
+	"\x06synced\x18\x03 \x01(\bR\x06synced\"=\n" +
+	"\rAccountTokens\x12,\n" +
+	"\x05token\x18\x01 \x03(\v2\x16.nodelink.AccountTokenR\x05token\"\x88\x01\n" +
+	"\fAccountToken\x12\x17\n" +
+	"\apod_uid\x18\x01 \x01(\tR\x06podUid\x12\x1a\n" +
+	"\baudience\x18\x02 \x01(\tR\baudience\x12-\n" +
+	"\x12expiration_seconds\x18\x03 \x01(\x03R\x11expirationSeconds\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\tR\x05token\"\xa4\x01\n" +
 	"\x06Change\x12\"\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x0e.nodelink.KindR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -2509,7 +2648,7 @@ func file_nodelink_proto_rawDescGZIP() []byte {
 }
 
 var file_nodelink_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_nodelink_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_nodelink_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_nodelink_proto_goTypes = []any{
 	(Kind)(0),             // 0: nodelink.Kind
 	(*JoinRequest)(nil),   // 1: nodelink.JoinRequest
@@ -2523,59 +2662,63 @@ var file_nodelink_proto_goTypes = []any{
 	(*Welcome)(nil),       // 9: nodelink.Welcome
 	(*Heartbeat)(nil),     // 10: nodelink.Heartbeat
 	(*Feed)(nil),          // 11: nodelink.Feed
-	(*Change)(nil),        // 12: nodelink.Change
-	(*Report)(nil),        // 13: nodelink.Report
-	(*PodStatus)(nil),     // 14: nodelink.PodStatus
-	(*Ack)(nil),           // 15: nodelink.Ack
-	(*Renew)(nil),         // 16: nodelink.Renew
-	(*Renewed)(nil),       // 17: nodelink.Renewed
-	(*Open)(nil),          // 18: nodelink.Open
-	(*Log)(nil),           // 19: nodelink.Log
-	(*PortForward)(nil),   // 20: nodelink.PortForward
-	(*Registry)(nil),      // 21: nodelink.Registry
-	(*Tunnel)(nil),        // 22: nodelink.Tunnel
-	(*Exec)(nil),          // 23: nodelink.Exec
-	(*Attach)(nil),        // 24: nodelink.Attach
-	(*Streams)(nil),       // 25: nodelink.Streams
-	(*Console)(nil),       // 26: nodelink.Console
-	(*Size)(nil),          // 27: nodelink.Size
-	(*Exit)(nil),          // 28: nodelink.Exit
-	(*Opened)(nil),        // 29: nodelink.Opened
+	(*AccountTokens)(nil), // 12: nodelink.AccountTokens
+	(*AccountToken)(nil),  // 13: nodelink.AccountToken
+	(*Change)(nil),        // 14: nodelink.Change
+	(*Report)(nil),        // 15: nodelink.Report
+	(*PodStatus)(nil),     // 16: nodelink.PodStatus
+	(*Ack)(nil),           // 17: nodelink.Ack
+	(*Renew)(nil),         // 18: nodelink.Renew
+	(*Renewed)(nil),       // 19: nodelink.Renewed
+	(*Open)(nil),          // 20: nodelink.Open
+	(*Log)(nil),           // 21: nodelink.Log
+	(*PortForward)(nil),   // 22: nodelink.PortForward
+	(*Registry)(nil),      // 23: nodelink.Registry
+	(*Tunnel)(nil),        // 24: nodelink.Tunnel
+	(*Exec)(nil),          // 25: nodelink.Exec
+	(*Attach)(nil),        // 26: nodelink.Attach
+	(*Streams)(nil),       // 27: nodelink.Streams
+	(*Console)(nil),       // 28: nodelink.Console
+	(*Size)(nil),          // 29: nodelink.Size
+	(*Exit)(nil),          // 30: nodelink.Exit
+	(*Opened)(nil),        // 31: nodelink.Opened
 }
 var file_nodelink_proto_depIdxs = []int32{
 	3,  // 0: nodelink.JoinResponse.refusal:type_name -> nodelink.Refusal
 	6,  // 1: nodelink.AgentMessage.hello:type_name -> nodelink.Hello
 	7,  // 2: nodelink.AgentMessage.inventory:type_name -> nodelink.Inventory
 	10, // 3: nodelink.AgentMessage.heartbeat:type_name -> nodelink.Heartbeat
-	13, // 4: nodelink.AgentMessage.report:type_name -> nodelink.Report
-	16, // 5: nodelink.AgentMessage.renew:type_name -> nodelink.Renew
+	15, // 4: nodelink.AgentMessage.report:type_name -> nodelink.Report
+	18, // 5: nodelink.AgentMessage.renew:type_name -> nodelink.Renew
 	9,  // 6: nodelink.ServerMessage.welcome:type_name -> nodelink.Welcome
 	11, // 7: nodelink.ServerMessage.feed:type_name -> nodelink.Feed
-	15, // 8: nodelink.ServerMessage.ack:type_name -> nodelink.Ack
-	17, // 9: nodelink.ServerMessage.renewed:type_name -> nodelink.Renewed
+	17, // 8: nodelink.ServerMessage.ack:type_name -> nodelink.Ack
+	19, // 9: nodelink.ServerMessage.renewed:type_name -> nodelink.Renewed
 	3,  // 10: nodelink.ServerMessage.refusal:type_name -> nodelink.Refusal
-	8,  // 11: nodelink.Inventory.have:type_name -> nodelink.Have
-	0,  // 12: nodelink.Have.kind:type_name -> nodelink.Kind
-	12, // 13: nodelink.Feed.change:type_name -> nodelink.Change
-	0,  // 14: nodelink.Change.kind:type_name -> nodelink.Kind
-	14, // 15: nodelink.Report.pod:type_name -> nodelink.PodStatus
-	3,  // 16: nodelink.Renewed.refusal:type_name -> nodelink.Refusal
-	19, // 17: nodelink.Open.log:type_name -> nodelink.Log
-	20, // 18: nodelink.Open.port_forward:type_name -> nodelink.PortForward
-	21, // 19: nodelink.Open.registry:type_name -> nodelink.Registry
-	22, // 20: nodelink.Open.tunnel:type_name -> nodelink.Tunnel
-	23, // 21: nodelink.Open.exec:type_name -> nodelink.Exec
-	24, // 22: nodelink.Open.attach:type_name -> nodelink.Attach
-	25, // 23: nodelink.Exec.streams:type_name -> nodelink.Streams
-	25, // 24: nodelink.Attach.streams:type_name -> nodelink.Streams
-	27, // 25: nodelink.Console.resize:type_name -> nodelink.Size
-	28, // 26: nodelink.Console.exit:type_name -> nodelink.Exit
-	3,  // 27: nodelink.Opened.refusal:type_name -> nodelink.Refusal
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	12, // 11: nodelink.ServerMessage.tokens:type_name -> nodelink.AccountTokens
+	8,  // 12: nodelink.Inventory.have:type_name -> nodelink.Have
+	0,  // 13: nodelink.Have.kind:type_name -> nodelink.Kind
+	14, // 14: nodelink.Feed.change:type_name -> nodelink.Change
+	13, // 15: nodelink.AccountTokens.token:type_name -> nodelink.AccountToken
+	0,  // 16: nodelink.Change.kind:type_name -> nodelink.Kind
+	16, // 17: nodelink.Report.pod:type_name -> nodelink.PodStatus
+	3,  // 18: nodelink.Renewed.refusal:type_name -> nodelink.Refusal
+	21, // 19: nodelink.Open.log:type_name -> nodelink.Log
+	22, // 20: nodelink.Open.port_forward:type_name -> nodelink.PortForward
+	23, // 21: nodelink.Open.registry:type_name -> nodelink.Registry
+	24, // 22: nodelink.Open.tunnel:type_name -> nodelink.Tunnel
+	25, // 23: nodelink.Open.exec:type_name -> nodelink.Exec
+	26, // 24: nodelink.Open.attach:type_name -> nodelink.Attach
+	27, // 25: nodelink.Exec.streams:type_name -> nodelink.Streams
+	27, // 26: nodelink.Attach.streams:type_name -> nodelink.Streams
+	29, // 27: nodelink.Console.resize:type_name -> nodelink.Size
+	30, // 28: nodelink.Console.exit:type_name -> nodelink.Exit
+	3,  // 29: nodelink.Opened.refusal:type_name -> nodelink.Refusal
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_nodelink_proto_init() }
@@ -2596,13 +2739,14 @@ func file_nodelink_proto_init() {
 		(*ServerMessage_Ack)(nil),
 		(*ServerMessage_Renewed)(nil),
 		(*ServerMessage_Refusal)(nil),
+		(*ServerMessage_Tokens)(nil),
 	}
-	file_nodelink_proto_msgTypes[12].OneofWrappers = []any{
+	file_nodelink_proto_msgTypes[14].OneofWrappers = []any{
 		(*Report_Pod)(nil),
 		(*Report_Node)(nil),
 		(*Report_Event)(nil),
 	}
-	file_nodelink_proto_msgTypes[17].OneofWrappers = []any{
+	file_nodelink_proto_msgTypes[19].OneofWrappers = []any{
 		(*Open_Log)(nil),
 		(*Open_PortForward)(nil),
 		(*Open_Registry)(nil),
@@ -2610,7 +2754,7 @@ func file_nodelink_proto_init() {
 		(*Open_Exec)(nil),
 		(*Open_Attach)(nil),
 	}
-	file_nodelink_proto_msgTypes[25].OneofWrappers = []any{
+	file_nodelink_proto_msgTypes[27].OneofWrappers = []any{
 		(*Console_Stdin)(nil),
 		(*Console_StdinClosed)(nil),
 		(*Console_Resize)(nil),
@@ -2624,7 +2768,7 @@ func file_nodelink_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nodelink_proto_rawDesc), len(file_nodelink_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -138,16 +138,51 @@ func (c *Cluster) CrashServer() {
 // connect makes the client.
 func (c *Cluster) connect() {
 	c.t.Helper()
+	c.transport, c.Client = c.client(c.adminConfig())
+}
+
+func (c *Cluster) adminConfig() *rest.Config {
+	c.t.Helper()
 	kubeconfig, err := c.plane.AdminKubeconfig("https://" + net.JoinHostPort(serverIP, port))
 	c.check(err)
 	config, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
 	c.check(err)
 	config.QPS = -1 // no limit
+	return config
+}
+
+func (c *Cluster) client(config *rest.Config) (*http.Transport, kubernetes.Interface) {
+	c.t.Helper()
 	tc, err := rest.TLSConfigFor(config)
 	c.check(err)
-	c.transport = &http.Transport{DialContext: c.machine(clientIP).Dial, TLSClientConfig: tc, ForceAttemptHTTP2: true}
-	c.Client, err = kubernetes.NewForConfigAndClient(config, &http.Client{Transport: c.transport})
+	transport := &http.Transport{DialContext: c.machine(clientIP).Dial, TLSClientConfig: tc, ForceAttemptHTTP2: true}
+	client, err := kubernetes.NewForConfigAndClient(config, &http.Client{Transport: transport})
 	c.check(err)
+	return transport, client
+}
+
+// As lets a bearer token ask, over a connection of its own.
+func (c *Cluster) As(token string, ask func(client kubernetes.Interface)) {
+	c.t.Helper()
+	config := c.adminConfig()
+	config.CertData, config.KeyData = nil, nil
+	transport, _ := c.client(config)
+	defer transport.CloseIdleConnections()
+	client, err := kubernetes.NewForConfigAndClient(config, &http.Client{Transport: bearer{transport, token}})
+	c.check(err)
+	ask(client)
+}
+
+// bearer adds a token to requests.
+type bearer struct {
+	http.RoundTripper
+	token string
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+b.token)
+	return b.RoundTripper.RoundTrip(r)
 }
 
 // Push makes a Wasm module known to all nodes under the name of an image. Every other image is one of the fake runtime.

@@ -112,6 +112,9 @@ func (n *Node) dial(ctx context.Context, tc *tls.Config) (link.Session, error) {
 	return link.DialQUIC(ctx, n.cluster.Net.ConnAt(from), to, tc, link.Options{})
 }
 
+// Dir is the agent's data directory.
+func (n *Node) Dir() string { return n.dir }
+
 // Stop stops the agent, if it runs. Containers of the fake runtime go on.
 func (n *Node) Stop() {
 	n.cluster.t.Helper()

@@ -36,6 +36,9 @@ func open(t *testing.T) *state.State {
 			t.Fatal(err)
 		}
 	}
+	if _, err := state.Create(ctx, s, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}}); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
