@@ -88,7 +88,7 @@ type Config struct {
 	SnapshotEvery time.Duration
 	SnapshotKeep  int
 	// APIOnly serves the API with its admission and lets nothing act on what is written: no
-	// controllers, no scheduler.
+	// scheduler, and no controllers but those that are a part of the API (custom resources).
 	APIOnly bool
 	// NoProfiling leaves out /debug/pprof.
 	NoProfiling bool
@@ -344,10 +344,10 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return o.events.Run(ctx) })
 	group.Go(func() error { return o.reseal(ctx) })
 	group.Go(func() error { return o.snapshots.Run(ctx) })
+	group.Go(func() error {
+		return controller.Run(state.As(ctx, state.ManagerController), o.state, o.log, o.queues, o.controllers()...)
+	})
 	if !o.config.APIOnly {
-		group.Go(func() error {
-			return controller.Run(state.As(ctx, state.ManagerController), o.state, o.log, o.queues, o.controllers()...)
-		})
 		group.Go(func() error {
 			return scheduler.New(scheduler.Config{State: o.state, Logger: o.log, Recorder: o.events.Recorder(corev1.DefaultSchedulerName, state.ManagerScheduler), Attempts: o.attempts.count}).Run(state.As(ctx, state.ManagerScheduler))
 		})
@@ -358,17 +358,24 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 	return group.Wait()
 }
 
+// served are the controllers that the API is not whole without: definitions are served by one.
+func (o *Orchestrator) served() []controller.Controller {
+	return []controller.Controller{customresource.New(o.state), ipaddress.New(o.state)}
+}
+
 func (o *Orchestrator) controllers() []controller.Controller {
 	events := func(component string) controller.Events { return o.events.Recorder(component, state.ManagerController) }
-	all := []controller.Controller{
-		customresource.New(o.state),
+	all := o.served()
+	if o.config.APIOnly {
+		return all
+	}
+	all = append(all,
 		deployment.New(o.state, events("deployment-controller")),
 		replicaset.New(o.state, events("replicaset-controller")),
 		replicaset.NewReplicationController(o.state, events("replication-controller")),
 		statefulset.New(o.state, events("statefulset-controller")),
 		daemonset.New(o.state, events("daemonset-controller")),
 		endpointslice.New(o.state),
-		ipaddress.New(o.state),
 		garbage.New(o.state),
 		namespace.New(o.state),
 		nodehealth.New(o.state, events("node-controller"), o.downlink.LastHeard),
@@ -376,7 +383,7 @@ func (o *Orchestrator) controllers() []controller.Controller {
 		clusterrole.New(o.state),
 		csr.New(csr.Config{State: o.state, Authority: o.pki, May: o.mayAsk}),
 		resourcequota.New(o.state),
-	}
+	)
 	all = append(all, disruption.New(o.state, events("controllermanager"))...)
 	return append(all, volumeprotection.New(o.state)...)
 }

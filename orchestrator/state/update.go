@@ -8,6 +8,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"wherry/orchestrator/resource"
@@ -233,7 +234,8 @@ func (u *updater) checkIdentity(obj, live Object) error {
 			obj.SetResourceVersion(live.GetResourceVersion())
 			return nil
 		}
-		return invalid(u.kind, u.name, field.ErrorList{field.Invalid(
+		resource := schema.GroupKind{Group: u.kind.Group, Kind: u.kind.Plural} // Kubernetes names it so here
+		return apierrors.NewInvalid(resource, u.name, field.ErrorList{field.Invalid(
 			field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 	}
 	return conflict(u.kind, u.name, objectModified)

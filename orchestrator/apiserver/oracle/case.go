@@ -20,8 +20,9 @@ type Case struct {
 	pair  *Pair
 	ctx   context.Context
 	steps []string
-	// Differs is how many unexplained differences were met.
+	// Differs is how many unexplained differences were met; causes tell them apart.
 	Differs int
+	causes  []string
 }
 
 // Case begins a story.
@@ -58,8 +59,10 @@ func (c *Case) Ask(r Request) (Both, error) {
 	c.steps = append(c.steps, r.Command())
 	unexplained := 0
 	for _, d := range differences {
-		if c.pair.Ledger.note(t, d, func() string { return c.story(theirs, ours, documents) }) {
+		cause := c.pair.Ledger.note(t, d, len(c.steps), func() string { return c.story(theirs, ours, documents) })
+		if cause != "" {
 			unexplained++
+			c.causes = append(c.causes, cause)
 		}
 	}
 	c.Differs += unexplained

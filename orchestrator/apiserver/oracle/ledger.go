@@ -24,7 +24,8 @@ type Ledger struct {
 type finding struct {
 	line  string
 	count int
-	story string // the first case in which it was met, as commands with both answers
+	steps int    // of the story
+	story string // the shortest case in which it was met, as commands with both answers
 }
 
 func newLedger(accepted Accepted) *Ledger {
@@ -38,23 +39,38 @@ func (l *Ledger) count(t target) {
 	l.asked[t.resource]++
 }
 
-// note takes a difference; story tells how it came to be. It says whether the difference is unexplained.
-func (l *Ledger) note(t target, d Difference, story func() string) bool {
+// note takes a difference; story tells in so many steps how it came to be. It returns what all differences of
+// probably the same cause have in common; "": it is accepted.
+func (l *Ledger) note(t target, d Difference, steps int, story func() string) string {
 	line := fmt.Sprintf("%s %s", t, d)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if pattern, ok := l.accepted.explain(line); ok {
 		l.explained[pattern]++
-		return false
+		return ""
 	}
 	key := alike(line)
 	f := l.found[key]
 	if f == nil {
-		f = &finding{line: line, story: story()}
+		f = &finding{}
 		l.found[key] = f
 	}
+	if f.count == 0 || steps < f.steps {
+		f.line, f.steps, f.story = line, steps, story()
+	}
 	f.count++
-	return true
+	return key
+}
+
+// known are the causes of all differences so far.
+func (l *Ledger) known() map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make(map[string]bool, len(l.found))
+	for key := range l.found {
+		all[key] = true
+	}
+	return all
 }
 
 var (

@@ -132,7 +132,7 @@ func (w *naming) object(m map[string]any, o owner, path string) any {
 			out[key] = "⟨continue⟩"
 			continue
 		}
-		out[key] = w.value(m[key], o, at)
+		out[w.line(key)] = w.value(m[key], o, at)
 	}
 	sortConflicts(out)
 	return table(out)
@@ -211,6 +211,9 @@ var (
 )
 
 func (w *naming) text(s string, o owner, path string) string {
+	if address(path) && strings.HasPrefix(s, "10.43.") && !strings.Contains(w.sent, s) && o.id != "" {
+		return w.alias("address of "+o.id, s)
+	}
 	if name, ok := w.known[s]; ok {
 		return name
 	}
@@ -218,9 +221,6 @@ func (w *naming) text(s string, o owner, path string) string {
 		name := fmt.Sprintf("⟨time%s of %s⟩", path, o.id)
 		w.values[name] = s
 		return name
-	}
-	if address(path) && strings.HasPrefix(s, "10.43.") && !strings.Contains(w.sent, s) && o.id != "" {
-		return w.alias("address of "+o.id, s)
 	}
 	return w.line(s)
 }

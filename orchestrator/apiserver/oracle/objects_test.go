@@ -28,13 +28,18 @@ func TestObjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("not compared, for ours does not serve them: %s", strings.Join(missing, ", "))
-	c := pair.Case(t.Context())
-	if err := c.Namespace("objects"); err != nil {
+	live(t, seeds)
+}
+
+// live takes as many objects of each kind through their lives as there are rounds.
+func live(t *testing.T, seeds []Seed) {
+	t.Helper()
+	if err := pair.Case(t.Context()).Namespace("objects"); err != nil {
 		t.Fatal(err)
 	}
 	for round := range *rounds {
 		for n, s := range seeds {
-			t.Run(fmt.Sprintf("%s.%s/%d/%d", s.Name, s.GroupVersion, n, round), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s.%s/%d/%d", s.Name, strings.ReplaceAll(s.GroupVersion, "/", "."), n, round), func(t *testing.T) {
 				life, err := newLife(t, s, round, n)
 				if err == nil {
 					err = life.run()

@@ -11,7 +11,7 @@ func (c *Case) Namespace(name string) error {
 	if err := c.prepare("/api/v1/namespaces", body); err != nil {
 		return err
 	}
-	return c.prepare("/api/v1/namespaces/"+name+"/serviceaccounts", `{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}}`)
+	return c.prepare("/api/v1/namespaces/"+name+"/serviceaccounts", `{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"},"automountServiceAccountToken":false}`)
 }
 
 // prepare creates what a case stands on, on both sides; it may be there. It is not compared.
