@@ -25,6 +25,7 @@ import (
 
 	"wherry/orchestrator/apiserver"
 	"wherry/orchestrator/apiserver/admission"
+	"wherry/orchestrator/apiserver/audit"
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/apiserver/auth/node"
 	"wherry/orchestrator/apiserver/auth/rbac"
@@ -90,6 +91,11 @@ type Config struct {
 	// APIOnly serves the API with its admission and lets nothing act on what is written: no
 	// scheduler, and no controllers but those that are a part of the API (custom resources).
 	APIOnly bool
+	// AuditLog is the file that requests to the API are noted in; relative to DataDir; "": none. AuditPolicy is a
+	// file that says which and how; "": audit.DefaultPolicy. Zero bounds are audit's.
+	AuditLog, AuditPolicy string
+	AuditMaxBytes         int64
+	AuditMaxFiles         int
 	// NoProfiling leaves out /debug/pprof.
 	NoProfiling bool
 	Version     string // of this program, for logs and snapshots
@@ -152,6 +158,7 @@ type Orchestrator struct {
 	api        *apiserver.Server
 	queues     *controller.Metrics
 	attempts   *attempts
+	audit      *audit.Log // nil: none
 }
 
 // New opens the data directory and puts the parts together. Nothing runs before Run. Errors name
@@ -232,6 +239,9 @@ func (o *Orchestrator) assemble() error {
 	})
 	services := &reach.Dialer{State: o.state, Nodes: o.downlink}
 	o.webhooks.Dial = services.Dial
+	if err := o.openAudit(); err != nil {
+		return err
+	}
 	bearer, err := o.bearer()
 	if err != nil {
 		return err
@@ -239,7 +249,7 @@ func (o *Orchestrator) assemble() error {
 	o.api, err = apiserver.New(apiserver.Config{
 		State: o.state, Nodes: o.downlink, Registry: o.registry, Snapshots: o.snapshots.Handler(), Logger: o.log,
 		Tokens: o.tokens, Bearer: bearer, Keys: newKeys(o),
-		Live: []apiserver.Check{{Name: "store", Run: o.state.Check}}, Metrics: o.collectors(), Profiling: !o.config.NoProfiling,
+		Audit: o.audit, Live: []apiserver.Check{{Name: "store", Run: o.state.Check}}, Metrics: o.collectors(), Profiling: !o.config.NoProfiling,
 		Authorizer: o.authorizer,
 	})
 	return err
@@ -265,6 +275,26 @@ func (o *Orchestrator) keysURL() string {
 		host = net.JoinHostPort(ip.String(), strconv.Itoa(o.port()))
 	}
 	return "https://" + host + "/openid/v1/jwks"
+}
+
+// openAudit prepares the audit log.
+func (o *Orchestrator) openAudit() error {
+	c := &o.config
+	if c.AuditLog == "" {
+		return nil
+	}
+	if !filepath.IsAbs(c.AuditLog) {
+		c.AuditLog = filepath.Join(c.DataDir, c.AuditLog)
+	}
+	config := audit.Config{Path: c.AuditLog, MaxBytes: c.AuditMaxBytes, MaxFiles: c.AuditMaxFiles, Logger: o.log}
+	if c.AuditPolicy != "" {
+		var err error
+		if config.Policy, err = audit.ReadPolicy(c.AuditPolicy); err != nil {
+			return err
+		}
+	}
+	o.audit = audit.New(config)
+	return nil
 }
 
 // hosts is what the server's certificate is good for beside its usual names.
@@ -325,6 +355,9 @@ func (o *Orchestrator) Run(ctx context.Context, ready func()) error {
 	defer stop()
 	following, _ := errgroup.WithContext(below)
 	following.Go(func() error { return o.state.Run(below) })
+	if o.audit != nil {
+		following.Go(func() error { return o.audit.Run(below) }) // to the end of the last request
+	}
 	err := o.bootstrap(state.As(ctx, state.ManagerAPIServer))
 	if err == nil {
 		err = o.run(ctx, ready)

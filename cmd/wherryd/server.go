@@ -28,6 +28,7 @@ type serverFlags struct {
 	serviceCIDR   string
 	podCIDR       string
 	profiling     bool
+	audit         auditFlags
 	snapshotEvery time.Duration
 	snapshotKeep  int
 	apiOnly       bool
@@ -41,6 +42,7 @@ func (f *serverFlags) add(flags *pflag.FlagSet, listen string) {
 	flags.StringSliceVar(&f.hosts, "host", nil, "further names and addresses that the server is reached by")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "addresses of Services")
 	flags.StringVar(&f.podCIDR, "pod-cidr", "10.42.0.0/16", "addresses of pods; each node gets a block of it")
+	f.audit.add(flags)
 	flags.BoolVar(&f.profiling, "profiling", true, "serve profiles of this program at /debug/pprof, to who is allowed to get them")
 	flags.DurationVar(&f.snapshotEvery, "snapshot-every", 12*time.Hour, "how often a snapshot is made in DIR/snapshots; 0: never")
 	flags.IntVar(&f.snapshotKeep, "snapshot-keep", 5, "how many snapshots are kept there")
@@ -84,6 +86,7 @@ func (f *serverFlags) open(ctx context.Context, log *slog.Logger) (*server, erro
 	c := orchestrator.Config{
 		DataDir: f.DataDir, Hosts: f.hosts, Issuers: f.auth.issuers, Encrypt: f.encrypt, APIOnly: f.apiOnly,
 		Version: version.Wherry, Logger: log, NoProfiling: !f.profiling,
+		AuditLog: f.audit.path, AuditPolicy: f.audit.policy, AuditMaxBytes: int64(f.audit.maxSize) << 20, AuditMaxFiles: f.audit.maxBackup,
 		SnapshotEvery: f.snapshotEvery, SnapshotKeep: f.snapshotKeep,
 	}
 	var err error

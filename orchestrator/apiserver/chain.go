@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"wherry/orchestrator/apiserver/audit"
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/apiserver/fair"
 )
@@ -58,9 +59,14 @@ func (s *Server) serve(w http.ResponseWriter, r0 *http.Request, at target, route
 		user, err = s.impersonated(r, user)
 	}
 	if err != nil {
+		w, r, done := s.audit(w, r, at, &auth.User{})
+		defer done()
 		s.fail(w, r, err)
 		return
 	}
+	noted, r, done := s.audit(w, r, at, user)
+	defer done()
+	w = noted
 	ticket, err := s.seat(r, at, user)
 	if ticket != nil {
 		sorted(w, ticket)
@@ -114,12 +120,18 @@ func (s *Server) authenticated(r *http.Request) (*auth.User, error) {
 func (s *Server) authorized(r *http.Request, at target, user *auth.User) error {
 	attributes := at.attributes(user)
 	decision, reason, err := s.cfg.Authorizer.Authorize(r.Context(), attributes)
+	record := audit.From(r.Context())
+	if reason != "" {
+		record.Annotate("authorization.k8s.io/reason", reason)
+	}
 	switch {
 	case decision == auth.Allow:
+		record.Annotate("authorization.k8s.io/decision", "allow")
 		return nil
 	case err != nil:
 		return apierrors.NewInternalError(err)
 	}
+	record.Annotate("authorization.k8s.io/decision", "forbid")
 	return auth.Forbidden(attributes, reason)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/version"
 
+	"wherry/orchestrator/apiserver/audit"
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/apiserver/openapi"
 	"wherry/orchestrator/resource"
@@ -46,6 +47,8 @@ type Config struct {
 	Live, Ready []Check
 	// Metrics are shown at /metrics beside the server's own.
 	Metrics []prometheus.Collector
+	// Audit notes requests; nil: nobody does.
+	Audit *audit.Log
 	// Seats are how many requests are served at once, long-running ones left out; 0: fair.Seats.
 	Seats int
 	// Profiling serves /debug/pprof to who may get it.
@@ -110,6 +113,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.sharing = newSharing(cfg.State, cfg.Seats)
+	if cfg.Audit != nil {
+		cfg.Metrics = append(cfg.Metrics, cfg.Audit)
+	}
 	if s.metrics, err = newMetrics(append(cfg.Metrics, s.sharing)...); err != nil {
 		return nil, fmt.Errorf("apiserver: metrics: %w", err)
 	}

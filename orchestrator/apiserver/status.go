@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"wherry/orchestrator/apiserver/audit"
 	"wherry/orchestrator/apiserver/media"
 )
 
@@ -55,6 +56,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status.Code >= http.StatusInternalServerError {
 		s.log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
+	audit.From(r.Context()).Outcome(status)
 	if details := status.Details; details != nil && details.RetryAfterSeconds > 0 {
 		setRetryAfter(w.Header(), details.RetryAfterSeconds)
 	}
