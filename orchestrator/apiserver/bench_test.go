@@ -44,6 +44,24 @@ func BenchmarkList1000Pods(b *testing.B) {
 	}
 }
 
+// BenchmarkList10000Pods is the list that a large cluster's clients begin with.
+func BenchmarkList10000Pods(b *testing.B) {
+	c := start(b)
+	for i := range 10000 {
+		create(c, newPod(fmt.Sprint("p", i)))
+	}
+	for _, form := range []struct{ name, accept string }{
+		{"json", "application/json"}, {"protobuf", "application/vnd.kubernetes.protobuf"}, {"table", acceptTable},
+	} {
+		b.Run(form.name, func(b *testing.B) {
+			w := discard{http.Header{}}
+			for b.Loop() {
+				c.server.Handler().ServeHTTP(w.reset(), admin("GET", "/api/v1/pods", "", "Accept: "+form.accept))
+			}
+		})
+	}
+}
+
 func BenchmarkCreateConfigMap(b *testing.B) {
 	c := start(b)
 	data := strings.Repeat("x", 1024)

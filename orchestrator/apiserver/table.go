@@ -15,6 +15,7 @@ import (
 
 	"wherry/orchestrator/apiserver/wire"
 	"wherry/orchestrator/resource"
+	"wherry/orchestrator/state"
 )
 
 // table shows objects as rows, as `kubectl get` asks for them. It belongs to one request:
@@ -54,7 +55,17 @@ func (t *table) columns() []metav1.TableColumnDefinition {
 	return t.kind.Columns
 }
 
-func (t *table) cells(obj resource.Object) []any {
+// cells are a JSON array.
+func (t *table) cells(it item) ([]byte, error) {
+	if entry, ok := it.(*state.Entry); ok {
+		if b := entry.Cells(); b != nil {
+			return b, nil
+		}
+	}
+	return json.Marshal(t.made(it.Object()))
+}
+
+func (t *table) made(obj resource.Object) []any {
 	if t.kind.Row != nil {
 		return t.kind.Row(obj)
 	}
@@ -67,7 +78,7 @@ func (t *table) cells(obj resource.Object) []any {
 
 // row is one line of JSON.
 func (t *table) row(it item) ([]byte, error) {
-	cells, err := json.Marshal(t.cells(it.Object()))
+	cells, err := t.cells(it)
 	if err != nil {
 		return nil, fmt.Errorf("encoding table cells: %w", err)
 	}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 	"weak"
 
@@ -32,8 +34,26 @@ type Entry struct {
 
 	mu     sync.Mutex         // held while a form is made, so that each is made once
 	object weak.Pointer[byte] // the first byte of the decoded object
-	json   atomic.Pointer[[]byte]
-	used   atomic.Bool // json was asked for since the cache last looked
+	json   form
+	cells  form
+	shown  time.Time    // when cells were first made; guarded by mu
+	fresh  atomic.Int64 // until when cells are, in nanoseconds of Unix time
+}
+
+// form is something made of an entry that the cache may keep.
+type form struct {
+	bytes atomic.Pointer[[]byte]
+	used  atomic.Bool // it was asked for since the cache last looked
+}
+
+// get is the form as it was kept, or nil.
+func (f *form) get() []byte {
+	b := f.bytes.Load()
+	if b == nil {
+		return nil
+	}
+	f.used.Store(true)
+	return *b
 }
 
 // entry decodes stored bytes.
@@ -116,22 +136,55 @@ func (e *Entry) strongly(p *byte) Object {
 // JSON is the object as the API shows it (one line without its end, apiVersion and kind
 // set); shared.
 func (e *Entry) JSON() []byte {
-	if b := e.json.Load(); b != nil {
-		e.used.Store(true)
-		return *b
+	if b := e.json.get(); b != nil {
+		return b
 	}
 	as := e.table.as.Load()
 	obj := e.Object()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if b := e.json.Load(); b != nil {
-		return *b
+	if b := e.json.get(); b != nil {
+		return b
 	}
 	b, err := encodeJSON(obj)
 	if err != nil {
 		panic(fmt.Sprintf("state: %s%s was decoded but cannot be encoded: %v", e.table.prefix, e.key, err))
 	}
-	e.table.cache.keep(e, b, as)
+	e.table.cache.keep(e, &e.json, b, as)
+	return b
+}
+
+// Cells are made anew after a hundredth of the time for which they have been shown, and a second at least: the ages in
+// them are right to a hundredth, and a change of the object makes a new entry.
+const (
+	cellsAge   = 100
+	cellsLeast = time.Second
+)
+
+// Cells are the row of a table of the entry's kind, as a JSON array; shared. It is nil if the kind has no rows.
+func (e *Entry) Cells() []byte {
+	now := time.Now()
+	if now.UnixNano() < e.fresh.Load() {
+		if b := e.cells.get(); b != nil {
+			return b
+		}
+	}
+	as := e.table.as.Load()
+	if as.kind.Row == nil {
+		return nil
+	}
+	obj := e.Object()
+	b, err := json.Marshal(as.kind.Row(obj))
+	if err != nil {
+		panic(fmt.Sprintf("state: the row of %s%s cannot be encoded: %v", e.table.prefix, e.key, err))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.shown.IsZero() {
+		e.shown = now
+	}
+	e.fresh.Store(now.Add(max(cellsLeast, now.Sub(e.shown)/cellsAge)).UnixNano())
+	e.table.cache.keep(e, &e.cells, b, as)
 	return b
 }
 
@@ -156,17 +209,22 @@ func (e *Entry) Name() string       { return e.key[strings.IndexByte(e.key, '/')
 func (e *Entry) UID() types.UID     { return e.uid }
 func (e *Entry) Labels() labels.Set { return e.labels }
 
-// encodings keeps JSON forms within a budget. What has not been asked for since the
-// cache last looked goes first.
+// encodings keeps forms within a budget. What has not been asked for since the cache last looked goes first.
 type encodings struct {
 	mu     sync.Mutex
 	budget int
 	bytes  int
-	queue  []*Entry // oldest first; each has json
+	queue  []kept // oldest first; each has bytes
 }
 
-// keep lets e keep b, which was made while its table had the shape as; e has no JSON yet, and its mu is held.
-func (c *encodings) keep(e *Entry, b []byte, as *shape) {
+// kept is a form in the queue.
+type kept struct {
+	*form
+	of *Entry
+}
+
+// keep lets e keep b, which was made while its table had the shape as, in place of what f was. e.mu is held.
+func (c *encodings) keep(e *Entry, f *form, b []byte, as *shape) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(b) > c.budget || e.table.as.Load() != as {
@@ -175,32 +233,35 @@ func (c *encodings) keep(e *Entry, b []byte, as *shape) {
 	for c.bytes+len(b) > c.budget {
 		c.evict()
 	}
-	e.json.Store(&b)
-	c.queue = append(c.queue, e)
 	c.bytes += len(b)
+	if before := f.bytes.Swap(&b); before != nil {
+		c.bytes -= len(*before)
+		return // it is in the queue
+	}
+	c.queue = append(c.queue, kept{f, e})
 }
 
 // drop forgets what was kept of a table, whose shape has changed.
 func (c *encodings) drop(t *table) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.queue = slices.DeleteFunc(c.queue, func(e *Entry) bool {
-		if e.table != t {
+	c.queue = slices.DeleteFunc(c.queue, func(k kept) bool {
+		if k.of.table != t {
 			return false
 		}
-		c.bytes -= len(*e.json.Swap(nil))
+		c.bytes -= len(*k.bytes.Swap(nil))
 		return true
 	})
 }
 
-// evict looks at the oldest entry: it goes, or to the end of the queue if it was used.
+// evict looks at the oldest form: it goes, or to the end of the queue if it was used.
 func (c *encodings) evict() {
-	e := c.queue[0]
-	c.queue[0] = nil
+	k := c.queue[0]
+	c.queue[0] = kept{}
 	c.queue = c.queue[1:]
-	if e.used.Swap(false) {
-		c.queue = append(c.queue, e)
+	if k.used.Swap(false) {
+		c.queue = append(c.queue, k)
 		return
 	}
-	c.bytes -= len(*e.json.Swap(nil))
+	c.bytes -= len(*k.bytes.Swap(nil))
 }

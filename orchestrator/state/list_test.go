@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/types"
 
+	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 	"wherry/orchestrator/store"
 	"wherry/orchestrator/store/memstore"
@@ -322,4 +325,43 @@ func TestKeysOfOthersAreLeftAlone(t *testing.T) {
 	h := start(t, st, state.Options{})
 	must(st.Commit(t.Context(), store.Op{Key: "/x/z", Value: []byte("?")}))
 	h.create(configMap("a"))
+}
+
+// Rows are kept for a hundredth of the time for which they have been shown, and a second at least.
+func TestCells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, memstore.New(), state.Options{Kinds: resource.New(), CacheBytes: 4 << 10})
+		pods := h.kind((*corev1.Pod)(nil))
+		create := func(p *corev1.Pod) {
+			t.Helper()
+			if _, err := h.Create(t.Context(), pods, p, state.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		create(pod("a"))
+		at := func(after time.Duration) string {
+			t.Helper()
+			time.Sleep(after)
+			e, err := h.Get(t.Context(), pods, "default", "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(e.Cells())
+		}
+		for _, step := range []struct {
+			after time.Duration
+			age   string
+		}{{0, "0s"}, {900 * time.Millisecond, "0s"}, {100 * time.Millisecond, "1s"}, {2 * time.Hour, "120m"}, {30 * time.Second, "120m"}, {time.Minute, "121m"}} {
+			if got := at(step.after); !strings.Contains(got, `"`+step.age+`"`) {
+				t.Errorf("%s, want the age %s", got, step.age)
+			}
+		}
+		for i := range 100 { // more than there is room for
+			create(pod(fmt.Sprint("p", i)))
+			e, err := h.Get(t.Context(), pods, "default", fmt.Sprint("p", i))
+			if err != nil || !strings.Contains(string(e.Cells()), fmt.Sprintf(`"p%d"`, i)) || len(e.JSON()) == 0 {
+				t.Fatalf("%s, %v", e.Cells(), err)
+			}
+		}
+	})
 }
