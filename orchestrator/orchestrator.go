@@ -31,6 +31,7 @@ import (
 	"wherry/orchestrator/apiserver/auth/rbac"
 	"wherry/orchestrator/controller"
 	"wherry/orchestrator/controller/clusterrole"
+	"wherry/orchestrator/controller/cronjob"
 	"wherry/orchestrator/controller/csr"
 	"wherry/orchestrator/controller/customresource"
 	"wherry/orchestrator/controller/daemonset"
@@ -39,6 +40,7 @@ import (
 	"wherry/orchestrator/controller/endpointslice"
 	"wherry/orchestrator/controller/garbage"
 	"wherry/orchestrator/controller/ipaddress"
+	"wherry/orchestrator/controller/job"
 	"wherry/orchestrator/controller/namespace"
 	"wherry/orchestrator/controller/nodehealth"
 	"wherry/orchestrator/controller/replicaset"
@@ -408,6 +410,8 @@ func (o *Orchestrator) controllers() []controller.Controller {
 		replicaset.NewReplicationController(o.state, events("replication-controller")),
 		statefulset.New(o.state, events("statefulset-controller")),
 		daemonset.New(o.state, events("daemonset-controller")),
+		job.New(o.state, events("job-controller")),
+		cronjob.New(o.state, events("cronjob-controller")),
 		endpointslice.New(o.state),
 		garbage.New(o.state),
 		namespace.New(o.state),

@@ -25,7 +25,6 @@ func cronJobs() *Kind {
 		NewList:             newList[batchv1.CronJobList],
 		Derive:              derived[batch.CronJob, batchv1.CronJob](),
 		UnconditionalUpdate: true,
-		Inert:               "no jobs are made",
 
 		PrepareForCreate: typed(func(c *batchv1.CronJob) {
 			c.Status = batchv1.CronJobStatus{}

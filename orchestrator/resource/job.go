@@ -33,7 +33,6 @@ func jobs() *Kind {
 		Derive:              derived[batch.Job, batchv1.Job](),
 		UnconditionalUpdate: true,
 		DefaultPropagation:  metav1.DeletePropagationOrphan,
-		Inert:               "no pods are made",
 
 		PrepareForCreate: typed(func(j *batchv1.Job) {
 			selectOwnPods(j)
