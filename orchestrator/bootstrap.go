@@ -21,7 +21,7 @@ import (
 )
 
 // bootstrap makes what every Kubernetes cluster has from its first moment: the namespaces
-// default, kube-system, kube-public and kube-node-lease, the default roles and their bindings, the Services
+// default, kube-system, kube-public and kube-node-lease, the default roles and their bindings, the runtime classes of every node, the Services
 // kubernetes (the API) and kube-dns (answered by every agent), and resource.Initial. What exists is left as it is.
 func (o *Orchestrator) bootstrap(ctx context.Context) error {
 	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
@@ -32,9 +32,11 @@ func (o *Orchestrator) bootstrap(ctx context.Context) error {
 	if err := rbac.Reconcile(ctx, o.state); err != nil {
 		return err
 	}
-	wasm := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "wasm"}, Handler: "wasm"} // every node has it
-	if err := ensure(ctx, o.state, wasm); err != nil {
-		return err
+	for _, name := range []string{"wasm", "wasm-process", "wasm-interpreter"} { // every node has them
+		class := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Handler: name}
+		if err := ensure(ctx, o.state, class); err != nil {
+			return err
+		}
 	}
 	if err := ensure(ctx, o.state, service(metav1.NamespaceDefault, "kubernetes", o.config.apiIP(), map[string]string{"component": "apiserver", "provider": "kubernetes"},
 		corev1.ServicePort{Name: "https", Port: 443, TargetPort: intstr.FromInt32(int32(o.port()))})); err != nil {
