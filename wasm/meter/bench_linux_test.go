@@ -16,7 +16,16 @@ import (
 // BenchmarkGuest measures what metering costs guests that compute: "cost-%" is the least processor time metered
 // over the least unmetered.
 func BenchmarkGuest(b *testing.B) {
-	wasm := wasmtest.Build(b, "guests/cpu")
+	measure(b, "guests/cpu", []string{"sort", "matmul", "crc", "maps", "goroutines", "fib", "primes", "strings", "floats", "copy", "interfaces"})
+}
+
+// BenchmarkProgram does so for what real programs do.
+func BenchmarkProgram(b *testing.B) {
+	measure(b, "guests/programs", []string{"gzip", "json", "regexp", "gofmt", "png", "template", "sha256"})
+}
+
+func measure(b *testing.B, guest string, workloads []string) {
+	wasm := wasmtest.Build(b, guest)
 	cache, err := wazero.NewCompilationCacheWithDir(wasmtest.CacheDir(b))
 	if err != nil {
 		b.Fatal(err)
@@ -31,14 +40,14 @@ func BenchmarkGuest(b *testing.B) {
 		}
 	}
 	run := func(m wazero.CompiledModule, workload string) time.Duration {
-		config := wazero.NewModuleConfig().WithName("").WithArgs("cpu", workload).WithStdout(io.Discard)
+		config := wazero.NewModuleConfig().WithName("").WithArgs("guest", workload).WithStdout(io.Discard)
 		begin := threadTime(b)
 		if _, err := h.InstantiateModule(ctx, m, config); err != nil {
 			b.Fatal(err)
 		}
 		return threadTime(b) - begin
 	}
-	for _, name := range []string{"sort", "matmul", "crc", "maps", "goroutines", "fib", "primes", "strings", "floats", "copy", "interfaces"} {
+	for _, name := range workloads {
 		b.Run(name, func(b *testing.B) {
 			runtime.LockOSThread() // the time is this thread's
 			defer runtime.UnlockOSThread()
