@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -181,6 +182,26 @@ func TestGuestsEnd(t *testing.T) {
 				t.Errorf("ended with %+v", got)
 			}
 		})
+	}
+}
+
+// TestTrapsTellTheOriginal: names, indices and offsets in a trap are those of the module as it was.
+func TestTrapsTellTheOriginal(t *testing.T) {
+	e, _ := newEngine(t, Config{})
+	fails := wasmtest.Func{Export: "fails", Code: []byte{0}} // unreachable
+	yield := wasmtest.Import{Module: "wasi_snapshot_preview1", Name: "sched_yield", Results: []byte{wasmtest.I32}}
+	for _, name := range []string{"named", ""} {
+		wasm := wasmtest.Module{Name: name, Imports: []wasmtest.Import{yield}, Funcs: []wasmtest.Func{
+			{Export: "_start", Code: wasmtest.Code(0x10, 2)}, fails, // call
+		}}.Bytes()
+		at := bytes.LastIndex(wasm, []byte{3, 0, 0, 0x0b}) + 1 // after its size: no locals, unreachable, end
+		want := fmt.Sprintf("named.fails() [func 2 at %#x]\n\tnamed._start() [func 1 at %#x]", at, at-5)
+		if name == "" {
+			want = fmt.Sprintf(".$2() [func 2 at %#x]\n\t.$1() [func 1 at %#x]", at, at-5)
+		}
+		if got := run(t, compile(t, e, wasm), Limits{}); !strings.Contains(got.Trap, want) {
+			t.Errorf("%s, want %s", got.Trap, want)
+		}
 	}
 }
 

@@ -41,6 +41,9 @@ type Module struct {
 	counts int    // how often wazero counts the code
 	// tableEntries is what its tables begin with.
 	tableEntries int64
+	// offsets are where the functions are in the original, after the imported ones.
+	offsets  []uint32
+	imported int
 }
 
 // Compile returns the module with a digest. open is called if it is not in memory; the compiled code may still come
@@ -213,7 +216,7 @@ func (e *Engine) compile(ctx context.Context, m *Module, wasm []byte) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrNotModule, err)
 	}
-	m.tableEntries = metered.TableEntries
+	m.tableEntries, m.offsets, m.imported = metered.TableEntries, metered.Offsets, metered.Imported
 	if m.image, err = newImage(metered.Data); err != nil {
 		return fmt.Errorf("wasm: %w", err)
 	}

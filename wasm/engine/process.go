@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -181,7 +183,22 @@ func (p *Process) describe(err error) string {
 	}
 	text = strings.TrimPrefix(text, "wasm error: ")
 	text = strings.Replace(text, " (recovered by wazero)", "", 1)
-	return p.name + ": " + text
+	return p.name + ": " + p.module.locate(text)
+}
+
+// frame is a line of a stack trace with a function that the module has.
+var frame = regexp.MustCompile(`(?m)^(.*)` + string(meter.NameMark) + `(\d+)(\(.*)$`)
+
+// locate says of each function in a stack trace which one it is in the original module, and where its body is.
+func (m *Module) locate(trace string) string {
+	return frame.ReplaceAllStringFunc(trace, func(line string) string {
+		parts := frame.FindStringSubmatch(line)
+		index, err := strconv.Atoi(parts[2])
+		if err != nil || index < m.imported || index-m.imported >= len(m.offsets) {
+			return fmt.Sprintf("%s%s [func %s]", parts[1], parts[3], parts[2])
+		}
+		return fmt.Sprintf("%s%s [func %d at %#x]", parts[1], parts[3], index, m.offsets[index-m.imported])
+	})
 }
 
 // processContext carries the process to tick, at the shortest distance.

@@ -25,8 +25,10 @@ func (m *module) code() []byte {
 	out := make([]byte, 0, len(r.b)+len(r.b)/4)
 	out = appendU32(out, uint32(len(m.funcs)+len(list)))
 	w := &walker{m: m}
+	m.offsets = make([]uint32, 0, len(m.funcs))
 	for _, typ := range m.funcs {
 		size := r.u32()
+		m.offsets = append(m.offsets, uint32(m.codeAt+r.pos))
 		if size > maxBody {
 			unsupported("a function of %d bytes, at most %d are allowed", size, maxBody)
 		}

@@ -10,12 +10,13 @@ const (
 
 // Functions that are added after those of the module.
 const (
-	helperSlow   = iota // budget = tick(budget)
-	helperRefill        // (allowance) -> new allowance, drawn from the budget
-	helperDraw          // (n) -> n: pays for n bytes or entries
-	helperGrow          // (n) -> n or a number that is too large: asks whether a table may grow by n entries
-	helperFill          // memory.fill in pieces; only with a memory
-	helperCopy          // memory.copy in pieces
+	helperSlow     = iota // budget = tick(budget)
+	helperRefill          // (allowance) -> new allowance, drawn from the budget
+	helperDraw            // (n) -> n: pays for n bytes or entries
+	helperGrow            // (n) -> n or a number that is too large: asks whether a table may grow by n entries
+	helperFill            // memory.fill in pieces; only with a memory
+	helperCopy            // memory.copy in pieces
+	addedFunctions        // at most
 )
 
 const (

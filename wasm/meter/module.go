@@ -61,6 +61,9 @@ type module struct {
 	least    uint32 // pages that the memory has at the start
 	globals  uint32 // the index of the budget
 	locals   int    // of all functions so far
+
+	codeAt  int // where the content of the code section is in the module
+	offsets []uint32
 }
 
 // Rename returns the name under which the host has a function that a module imports with so many
@@ -82,6 +85,10 @@ type Metered struct {
 	Data []Segment
 	// TableEntries is how many entries all tables have at the start.
 	TableEntries int64
+	// Offsets are where the bodies of the module's own functions are in the original, and Imported how many others
+	// come before them in its indices.
+	Offsets  []uint32
+	Imported int
 }
 
 // Rewrite returns the metered form of a core module. Errors: ErrMalformed, ErrUnsupported. It checks only what it
@@ -104,7 +111,8 @@ func Rewrite(wasm []byte, o Options) (metered Metered, err error) {
 		segments, data = nil, m.sections[secData]
 	}
 	out := m.emit(len(wasm), data)
-	return Metered{Module: out, Data: segments, TableEntries: m.entries}, nil
+	return Metered{Module: out, Data: segments, TableEntries: m.entries,
+		Offsets: m.offsets, Imported: int(m.imported)}, nil
 }
 
 // split finds the sections.
@@ -132,6 +140,9 @@ func split(wasm []byte) *module {
 			malformed("section %d is out of order", id)
 		}
 		last = order[id]
+		if id == secCode {
+			m.codeAt = r.pos - len(body)
+		}
 		m.sections[id] = body
 	}
 	return m

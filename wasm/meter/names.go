@@ -3,6 +3,7 @@ package meter
 import (
 	"cmp"
 	"slices"
+	"strconv"
 )
 
 type functionName struct {
@@ -10,12 +11,26 @@ type functionName struct {
 	name  []byte
 }
 
-// newNames keeps the names of the module and of its functions, and names what was added. A name section that
-// is malformed is dropped, as the specification wants it.
+// NameMark stands between the name that a function has in a metered module and the index that it has in the original, so
+// that what a trap says can be told in terms of that. Functions that were added have none.
+const NameMark = '#'
+
+// newNames keeps the names of the module and of its functions, gives those that have none their index as engines do, and
+// names what was added. A name section that is malformed is dropped, as the specification wants it.
 func (m *module) newNames() []byte {
-	title, funcs := m.readNames()
-	for i := range funcs {
-		funcs[i].index = m.remap(funcs[i].index)
+	title, named := m.readNames()
+	names := make(map[uint32][]byte, len(named))
+	for _, f := range named {
+		names[f.index] = f.name
+	}
+	funcs := make([]functionName, 0, m.imported+uint32(len(m.funcs))+addedFunctions)
+	for index := range m.imported + uint32(len(m.funcs)) {
+		name := names[index]
+		if name == nil {
+			name = strconv.AppendUint([]byte{'$'}, uint64(index), 10)
+		}
+		name = strconv.AppendUint(append(slices.Clip(name), NameMark), uint64(index), 10)
+		funcs = append(funcs, functionName{m.remap(index), name})
 	}
 	funcs = append(funcs, functionName{m.imported, []byte(ImportModule + "." + ImportName)})
 	for i, h := range m.helpers() {
