@@ -78,6 +78,8 @@ func newServer() *cobra.Command {
 type server struct {
 	*orchestrator.Orchestrator
 	url     string
+	log     *slog.Logger
+	dataDir string
 	started time.Time
 }
 
@@ -106,8 +108,8 @@ func (f *serverFlags) open(ctx context.Context, log *slog.Logger) (*server, erro
 	if err != nil {
 		return nil, errors.Join(err, c.Listener.Close(), c.PacketConn.Close())
 	}
-	s := &server{Orchestrator: o, url: "https://" + reachable(c.Listener.Addr().String()), started: started}
-	return s, s.writeKubeconfig(f.DataDir)
+	s := &server{Orchestrator: o, log: log, dataDir: f.DataDir, url: "https://" + reachable(c.Listener.Addr().String()), started: started}
+	return s, s.writeKubeconfig()
 }
 
 // listen opens one port number for TCP and UDP.
@@ -145,12 +147,12 @@ func reachable(address string) string {
 
 // writeKubeconfig writes the administrator's kubeconfig, anew at each start: the port may
 // have changed, and its certificate lives a year.
-func (s *server) writeKubeconfig(dir string) error {
+func (s *server) writeKubeconfig() error {
 	data, err := s.AdminKubeconfig(s.url)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, "admin.kubeconfig")
+	path := filepath.Join(s.dataDir, "admin.kubeconfig")
 	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
 		return fmt.Errorf("writing the kubeconfig: %w", err)
 	}

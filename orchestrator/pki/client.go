@@ -25,7 +25,7 @@ func (p *PKI) ClientCertificate(user string, groups ...string) (cert, key []byte
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a client's key: %w", err)
 	}
-	leaf, err := p.sign(clientTemplate(user, groups...), p.ca, private.Public(), clientLife)
+	leaf, err := p.sign(clientTemplate(user, groups...), p.ca, private.Public(), ClientLife)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a client's certificate: %w", err)
 	}

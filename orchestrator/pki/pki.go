@@ -29,7 +29,8 @@ const (
 
 	caLife     = 20 * year
 	serverLife = year
-	clientLife = year
+	// ClientLife is how long users' certificates are valid, as those in kubeconfigs.
+	ClientLife = year
 )
 
 // Options complete Open.
