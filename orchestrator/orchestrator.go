@@ -30,6 +30,7 @@ import (
 	"wherry/orchestrator/apiserver/auth/node"
 	"wherry/orchestrator/apiserver/auth/rbac"
 	"wherry/orchestrator/controller"
+	"wherry/orchestrator/controller/accounttoken"
 	"wherry/orchestrator/controller/clusterrole"
 	"wherry/orchestrator/controller/cronjob"
 	"wherry/orchestrator/controller/csr"
@@ -417,6 +418,7 @@ func (o *Orchestrator) controllers() []controller.Controller {
 		namespace.New(o.state),
 		nodehealth.New(o.state, events("node-controller"), o.downlink.LastHeard),
 		serviceaccount.New(o.state, o.pki.CA()),
+		accounttoken.New(accounttoken.Config{State: o.state, CA: o.pki.CA(), Make: o.tokens.ForSecret}),
 		clusterrole.New(o.state),
 		csr.New(csr.Config{State: o.state, Authority: o.pki, May: o.mayAsk}),
 		resourcequota.New(o.state),
