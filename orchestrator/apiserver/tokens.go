@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"wherry/orchestrator/state"
 )
 
 var (
@@ -20,7 +22,15 @@ var (
 // tokenRequest makes a token: POST serviceaccounts/NAME/token (kubectl create token).
 func (c *call) tokenRequest() error {
 	request := &authenticationv1.TokenRequest{}
-	if _, err := c.posted(tokenRequestKind, request); err != nil {
+	options, err := c.posted(tokenRequestKind, request)
+	if err != nil {
+		return err
+	}
+	err = c.s.state.Ask(c.ctx(), state.Attributes{
+		Kind: c.kind, Subresource: c.at.subresource, Operation: state.OpCreate, Namespace: c.at.namespace, Name: c.at.name,
+		Object: request, DryRun: len(options.DryRun) > 0, User: c.user.Info(), Options: options, Remarks: c.remarks(),
+	})
+	if err != nil {
 		return err
 	}
 	if c.s.cfg.Tokens == nil {

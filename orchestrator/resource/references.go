@@ -8,12 +8,20 @@ import (
 
 // PodSecrets and PodConfigMaps say whether a pod names, wherever in its spec that is possible, an object whose name
 // is wanted.
-func PodSecrets(p *corev1.Pod, wanted func(name string) bool) bool {
-	return !pod.VisitPodSecretNames(p, func(name string) bool { return !wanted(name) })
+func PodSecrets(p *corev1.Pod, wanted func(name string) bool) (found bool) {
+	pod.VisitPodSecretNames(p, func(name string) bool { // what it returns does not tell of containers
+		found = found || wanted(name)
+		return !found
+	})
+	return found
 }
 
-func PodConfigMaps(p *corev1.Pod, wanted func(name string) bool) bool {
-	return !pod.VisitPodConfigmapNames(p, func(name string) bool { return !wanted(name) })
+func PodConfigMaps(p *corev1.Pod, wanted func(name string) bool) (found bool) {
+	pod.VisitPodConfigmapNames(p, func(name string) bool {
+		found = found || wanted(name)
+		return !found
+	})
+	return found
 }
 
 // PodClaims are the PersistentVolumeClaims that a pod mounts, by name.
