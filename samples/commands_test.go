@@ -41,6 +41,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"bytes":      bytes,
 	"keep":       keep,
 	"newer":      newer,
+	"csr":        csr,
 }
 
 // start NAME PROGRAM ARGS...: runs one of our commands, or kubectl, in the background.

@@ -98,8 +98,6 @@ func (c *cluster) story(who string, all ...asked) {
 	}
 }
 
-const inDefault = "/api/v1/namespaces/default/"
-
 func TestNodesReadWhatTheirPodsName(t *testing.T) {
 	c, _ := twoNodes(t)
 	unrelated := "no relationship found between node 'a' and this object"
