@@ -58,8 +58,23 @@ func (f *fakeNodes) talk(conn net.Conn, node string, port uint32) {
 		}
 		return
 	}
-	request, err := http.ReadRequest(bufio.NewReader(conn))
+	in := bufio.NewReader(conn)
+	request, err := http.ReadRequest(in)
 	if err != nil {
+		return
+	}
+	switch {
+	case request.Header.Get("Upgrade") != "":
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		line, _ := in.ReadString('\n')
+		_, _ = io.WriteString(conn, line)
+		return
+	case request.URL.Path == "/old":
+		_, _ = io.WriteString(conn, "HTTP/1.1 302 Found\r\nLocation: /new/?a=b\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\n\r\n")
+		return
+	case request.URL.Path == "/page":
+		const page = `<a href="/x">x</a><a href="y">y</a>`
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s", len(page), page)
 		return
 	}
 	body := request.Method + " " + request.URL.RequestURI() + " " + request.Header.Get("Authorization")

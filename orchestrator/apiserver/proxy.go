@@ -15,6 +15,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
+	proxyutil "k8s.io/apimachinery/pkg/util/proxy"
 
 	"wherry/orchestrator/state"
 	"wherry/proto/link"
@@ -136,6 +137,9 @@ func (c *call) proxy(pod *corev1.Pod, port int) error {
 	if pod.Spec.NodeName == "" {
 		return apierrors.NewServiceUnavailable(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
 	}
+	if c.toRoot() {
+		return nil
+	}
 	c.s.streams.Add(1)
 	defer c.s.streams.Done()
 	ctx, cancel := c.streamContext()
@@ -152,24 +156,52 @@ func (c *call) proxy(pod *corev1.Pod, port int) error {
 	}
 	defer transport.CloseIdleConnections()
 	proxy := &httputil.ReverseProxy{
-		Transport:     transport,
-		FlushInterval: -1,
-		Rewrite:       func(r *httputil.ProxyRequest) { c.rewrite(r, pod, port) },
+		Transport:      &proxyutil.Transport{PathPrepend: strings.TrimSuffix(c.r.URL.Path, c.proxied()), RoundTripper: transport},
+		FlushInterval:  -1,
+		ModifyResponse: withoutCORS,
+		Rewrite:        func(r *httputil.ProxyRequest) { c.rewrite(r, pod, port) },
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			c.s.fail(w, c.r, apierrors.NewServiceUnavailable("error trying to reach service: "+err.Error()))
+			c.s.fail(w, c.r, err) // proxyutil has worded it
 		},
 	}
 	proxy.ServeHTTP(c.w, c.r.WithContext(ctx))
 	return nil
 }
 
-func (c *call) rewrite(r *httputil.ProxyRequest, pod *corev1.Pod, port int) {
+// proxied is the path that the pod is asked for. Redirects and the links of HTML that lead to the pod are rewritten to lead
+// through the proxy: the pod does not know what stands before its paths.
+func (c *call) proxied() string {
 	path := "/" + c.at.rest
 	if strings.HasSuffix(c.r.URL.Path, "/") && !strings.HasSuffix(path, "/") {
 		path += "/"
 	}
+	return path
+}
+
+// toRoot sends who asks for the pod's root without a slash at its end to the one with it, so that relative links
+// lead to the pod.
+func (c *call) toRoot() bool {
+	reads := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
+	if c.at.rest != "" || strings.HasSuffix(c.r.URL.Path, "/") || !reads || c.r.Header.Get("Upgrade") != "" {
+		return false
+	}
+	to := url.URL{Path: c.r.URL.Path + "/", RawQuery: c.r.URL.RawQuery}
+	c.w.Header().Set("Location", to.String())
+	c.w.WriteHeader(http.StatusMovedPermanently)
+	return true
+}
+
+// withoutCORS takes away what would let other sites' scripts use the API through a pod.
+func withoutCORS(r *http.Response) error {
+	for _, name := range []string{"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Allow-Origin"} {
+		r.Header.Del(name)
+	}
+	return nil
+}
+
+func (c *call) rewrite(r *httputil.ProxyRequest, pod *corev1.Pod, port int) {
 	host := net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(port))
-	r.Out.URL = &url.URL{Scheme: "http", Host: host, Path: path, RawQuery: c.r.URL.RawQuery}
+	r.Out.URL = &url.URL{Scheme: "http", Host: host, Path: c.proxied(), RawQuery: c.r.URL.RawQuery}
 	r.Out.Host = ""
 	r.Out.Header.Del("Authorization") // the cluster's credentials are not the pod's business
 	r.SetXForwarded()

@@ -3,6 +3,7 @@ package apiserver_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -241,4 +242,50 @@ func TestProxy(t *testing.T) {
 			t.Errorf("%s: the pod was shown the caller's credentials", test.path)
 		}
 	}
+}
+
+// What leads to the pod leads through the proxy.
+func TestProxyRewrites(t *testing.T) {
+	c := start(t, withNodes(&fakeNodes{}))
+	ensure(c, newNode("vm"), newRunningPod("ag", "a"))
+	const proxy = "/api/v1/namespaces/default/pods/ag:8080/proxy"
+	if a := c.ask("GET", proxy+"?q=1", ""); a.StatusCode != 301 || a.Header.Get("Location") != proxy+"/?q=1" {
+		t.Errorf("without a slash: %d %v", a.StatusCode, a.Header)
+	}
+	if a := c.ask("GET", proxy+"/old", ""); a.StatusCode != 302 || a.Header.Get("Location") != proxy+"/new/?a=b" || a.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("redirect: %d %v", a.StatusCode, a.Header)
+	}
+	if a := c.ask("GET", proxy+"/page", ""); a.body != `<a href="`+proxy+`/x">x</a><a href="y">y</a>` {
+		t.Errorf("page: %s", a.body)
+	}
+}
+
+// A connection that the pod takes over goes both ways.
+func TestProxyUpgrades(t *testing.T) {
+	nodes := &fakeNodes{}
+	c := start(t, withNodes(nodes))
+	ensure(c, newNode("vm"), newRunningPod("ag", "a"))
+	config := c.serve()
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(config.Host, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET /api/v1/namespaces/default/pods/ag:8080/proxy/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	answer, err := http.ReadResponse(in, nil)
+	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, %v", answer, err)
+	}
+	if _, err := io.WriteString(conn, "hello\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := in.ReadString('\n'); err != nil || line != "hello\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	conn.Close()
+	nodes.running.Wait()
 }
