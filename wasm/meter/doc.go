@@ -29,7 +29,7 @@
 //
 // Tables get a maximum, since engines do not limit them; before one grows, tick is called with the number of entries, which
 // is not negative as a used-up budget is, and returns it, or a number so large that growing fails. Custom sections go, but for the names of the module and
-// of its functions. Everything else stays: a metered module does what it did.
+// of its functions, which get the index that the function has in the original, so that traps can be told in its terms. Everything else stays: a metered module does what it did.
 //
 // Modules may use WebAssembly 2.0, tail calls and extended constant expressions. Anything else is refused.
 package meter
