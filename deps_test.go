@@ -71,7 +71,7 @@ var walls = map[string][]wall{
 	},
 	"wherry/orchestrator": {
 		{deep: true, not: ours, but: []string{"wherry/proto"}, why: "the control plane and the nodes share the protocol and nothing else"},
-		{deep: true, not: servers, but: []string{"wherry/orchestrator/resource", "k8s.io/apiserver/pkg/apis/audit"}, why: "no generic server and no client is linked; what validation brings along is judged below"},
+		{deep: true, not: servers, but: []string{"wherry/orchestrator/apiserver/admission/expression", "wherry/orchestrator/resource", "k8s.io/apiserver/pkg/apis/audit"}, why: "no generic server and no client is linked; what validation brings along is judged below"},
 	},
 	"wherry/orchestrator/store": {
 		{deep: true, not: slices.Concat(kubernetes, ours), why: "the store knows keys and bytes"},

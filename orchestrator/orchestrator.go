@@ -25,6 +25,8 @@ import (
 
 	"wherry/orchestrator/apiserver"
 	"wherry/orchestrator/apiserver/admission"
+	"wherry/orchestrator/apiserver/admission/policy"
+	"wherry/orchestrator/apiserver/admission/webhook"
 	"wherry/orchestrator/apiserver/audit"
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/apiserver/auth/node"
@@ -161,7 +163,8 @@ type Orchestrator struct {
 	api        *apiserver.Server
 	queues     *controller.Metrics
 	attempts   *attempts
-	audit      *audit.Log // nil: none
+	outside    *admission.Gate // to webhooks and policies
+	audit      *audit.Log      // nil: none
 }
 
 // New opens the data directory and puts the parts together. Nothing runs before Run. Errors name
@@ -224,9 +227,17 @@ func (o *Orchestrator) mayAsk(ctx context.Context, user *authenticationv1.UserIn
 
 // guards are the rules of admission that ask who may do what.
 func (o *Orchestrator) guards() []any {
+	hooks := webhook.New(webhook.Config{
+		DialService: func(ctx context.Context, namespace, name string, port int32) (net.Conn, error) {
+			return o.api.DialService(ctx, namespace, name, port)
+		},
+		Authorizer: o.authorizer, Logger: o.log,
+	})
+	o.outside = admission.NewGate(hooks.Mutating(), policy.New(o.authorizer), hooks.Validating())
 	return []any{
 		admission.NodeRestriction{Authorizer: o.authorizer}, admission.Certificates{Authorizer: o.authorizer},
 		rbac.Guard{Authorizer: o.authorizer, Roles: o.roles},
+		o.outside,
 	}
 }
 
@@ -363,6 +374,7 @@ func (o *Orchestrator) Run(ctx context.Context, ready func()) error {
 	}
 	err := o.bootstrap(state.As(ctx, state.ManagerAPIServer))
 	if err == nil {
+		o.outside.Open()
 		err = o.run(ctx, ready)
 	}
 	stop()

@@ -15,7 +15,6 @@ func mutatingWebhookConfigurations() *Kind {
 		Categories:       []string{"api-extensions"},
 		New:              newObject[admissionv1.MutatingWebhookConfiguration],
 		NewList:          newList[admissionv1.MutatingWebhookConfigurationList],
-		Inert:            "no webhook is called",
 
 		PrepareForCreate: typed(func(c *admissionv1.MutatingWebhookConfiguration) { c.Generation = 1 }),
 		PrepareForUpdate: typedUpdate(func(c, old *admissionv1.MutatingWebhookConfiguration) {

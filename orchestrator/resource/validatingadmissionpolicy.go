@@ -20,7 +20,6 @@ func validatingAdmissionPolicies() *Kind {
 		Categories:       []string{"api-extensions"},
 		New:              newObject[admissionv1.ValidatingAdmissionPolicy],
 		NewList:          newList[admissionv1.ValidatingAdmissionPolicyList],
-		Inert:            "nothing is judged by it, and its expressions are not compiled",
 
 		PrepareForCreate: typed(func(p *admissionv1.ValidatingAdmissionPolicy) {
 			p.Status = admissionv1.ValidatingAdmissionPolicyStatus{}

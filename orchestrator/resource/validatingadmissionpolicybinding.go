@@ -16,7 +16,6 @@ func validatingAdmissionPolicyBindings() *Kind {
 		Categories:       []string{"api-extensions"},
 		New:              newObject[admissionv1.ValidatingAdmissionPolicyBinding],
 		NewList:          newList[admissionv1.ValidatingAdmissionPolicyBindingList],
-		Inert:            "nothing is judged by it",
 
 		PrepareForCreate: typed(func(b *admissionv1.ValidatingAdmissionPolicyBinding) { b.Generation = 1 }),
 		PrepareForUpdate: typedUpdate(func(b, old *admissionv1.ValidatingAdmissionPolicyBinding) {

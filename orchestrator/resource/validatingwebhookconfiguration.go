@@ -16,7 +16,6 @@ func validatingWebhookConfigurations() *Kind {
 		Categories:       []string{"api-extensions"},
 		New:              newObject[admissionv1.ValidatingWebhookConfiguration],
 		NewList:          newList[admissionv1.ValidatingWebhookConfigurationList],
-		Inert:            "no webhook is called",
 
 		PrepareForCreate: typed(func(c *admissionv1.ValidatingWebhookConfiguration) { c.Generation = 1 }),
 		PrepareForUpdate: typedUpdate(func(c, old *admissionv1.ValidatingWebhookConfiguration) {

@@ -51,6 +51,8 @@ type Attributes struct {
 	// patch, too) or *metav1.DeleteOptions, by Operation; nil for the control plane itself.
 	Options runtime.Object
 	*Remarks
+	// Replaced says that somebody outside of this program changed Object: rules that complete it are asked anew.
+	Replaced bool
 	// Reader is the state that is written to.
 	Reader *State
 	// Commit is what else is written; nil unless Validate is asked.

@@ -25,6 +25,9 @@ type (
 	}
 )
 
+// Once is a Mutating that asks others outside of this program, and is not asked again after they changed the object.
+type Once interface{ Once() }
+
 // Chain asks rules in order; the first refusal counts.
 type Chain struct {
 	mutating   []Mutating
@@ -57,6 +60,17 @@ func (c *Chain) Admit(ctx context.Context, a *state.Attributes) error {
 			return err
 		}
 	}
+	if !a.Replaced {
+		return nil
+	}
+	for _, rule := range c.mutating {
+		if _, once := rule.(Once); once {
+			continue
+		}
+		if err := rule.Admit(ctx, a); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -70,7 +84,8 @@ func (c *Chain) Validate(ctx context.Context, a *state.Attributes) error {
 	return nil
 }
 
-// Default are the rules that a cluster has, in Kubernetes' order; more are those that stand on other parts.
+// Default are the rules that a cluster has, in Kubernetes' order; more are those that stand on other parts: guards, then
+// webhooks and policies.
 func Default(more ...any) *Chain {
 	rules := []any{
 		NamespaceLifecycle{}, LimitRanger{}, ServiceAccount{}, TaintNodesByCondition{}, podsecurity.New(), Priority{},

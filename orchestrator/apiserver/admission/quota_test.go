@@ -23,7 +23,7 @@ func resources(pairs ...string) corev1.ResourceList {
 }
 
 // limit makes a quota as its controller leaves it while nothing is used.
-func limit(t *testing.T, s *state.State, spec corev1.ResourceQuotaSpec) {
+func limit(t testing.TB, s *state.State, spec corev1.ResourceQuotaSpec) {
 	t.Helper()
 	if _, err := state.Create(t.Context(), s, &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "q"}, Spec: spec}); err != nil {
 		t.Fatal(err)
