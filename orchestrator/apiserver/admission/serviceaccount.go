@@ -33,11 +33,14 @@ const (
 // pods whose account does not exist, and those that take other Secrets than a strict account lists.
 type ServiceAccount struct{}
 
-// Admit implements Mutating.
-func (ServiceAccount) Admit(ctx context.Context, a *state.Attributes) error {
+// Admit implements Mutating. A mirror pod is refused here already, before NodeRestriction words it otherwise.
+func (s ServiceAccount) Admit(ctx context.Context, a *state.Attributes) error {
 	pod := podOf(a)
-	if pod == nil || a.Operation != state.OpCreate || isMirror(pod) {
+	if pod == nil || a.Operation != state.OpCreate {
 		return nil
+	}
+	if isMirror(pod) {
+		return s.Validate(ctx, a)
 	}
 	spec := &pod.Spec
 	if spec.ServiceAccountName == "" {
