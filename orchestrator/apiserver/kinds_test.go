@@ -3,6 +3,7 @@ package apiserver_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"sigs.k8s.io/yaml"
 
+	"wherry/orchestrator/apiserver"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 	"wherry/orchestrator/store/memstore"
@@ -104,7 +106,36 @@ func TestEveryKindKeepsWhatItIsGiven(t *testing.T) {
 }
 
 // withoutSample are kinds whose whole story is told elsewhere.
-var withoutSample = map[string]bool{"CertificateSigningRequest": true, "CustomResourceDefinition": true, "APIService": true}
+var withoutSample = map[string]bool{"CertificateSigningRequest": true, "ComponentStatus": true, "CustomResourceDefinition": true, "APIService": true}
+
+// ComponentStatuses are made when asked for, and cannot be written.
+func TestComponentStatuses(t *testing.T) {
+	broken := errors.New("the disk is gone")
+	c := start(t, func(cfg *apiserver.Config) {
+		cfg.Live = []apiserver.Check{{Name: "store", Run: func(context.Context) error { return broken }}}
+	})
+	const all = "/api/v1/componentstatuses"
+	for _, step := range []struct {
+		method, path, accept string
+		code                 int
+		want                 string
+	}{
+		{"GET", all + "/scheduler", "", 200, `"conditions":[{"type":"Healthy","status":"True","message":"ok"}]`},
+		{"GET", all + "/etcd-0", asTable, 200, `["etcd-0","Unhealthy","","the disk is gone"]`},
+		{"GET", all + "?fieldSelector=metadata.name%3Dscheduler", asTable, 200, `"rows":[{"cells":["scheduler","Healthy","ok",""]`},
+		{"GET", all + "/kubelet", "", 404, `componentstatuses \"kubelet\" not found`},
+		{"POST", all, "", 405, "MethodNotAllowed"},
+		{"GET", all + "?watch=1", "", 405, "MethodNotAllowed"},
+	} {
+		a := c.ask(step.method, step.path, "", step.accept)
+		if a.StatusCode != step.code || !strings.Contains(a.body, step.want) {
+			t.Errorf("%s %s: %d %s", step.method, step.path, a.StatusCode, a.body)
+		}
+		if step.code == 200 && !strings.Contains(a.Header.Get("Warning"), "v1 ComponentStatus is deprecated in v1.19+") {
+			t.Errorf("%s: warned %q", step.path, a.Header.Get("Warning"))
+		}
+	}
+}
 
 // live creates, reads and changes the object in every way.
 func (s *sample) live(t *testing.T, c *cluster) {

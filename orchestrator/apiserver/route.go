@@ -78,7 +78,9 @@ func (c *call) find() (handle handler, long bool, err error) {
 	if c.at.subresource != "" {
 		return c.findSubresource()
 	}
-	handle, ok = c.door()[c.at.verb]
+	if handle, ok = c.door()[c.at.verb]; ok && gvr == componentStatuses {
+		handle = computed[c.at.verb]
+	}
 	if !ok || !offers(kind, c.at.verb) {
 		return nil, false, methodNotAllowed()
 	}

@@ -71,7 +71,7 @@ func NewWith(o Options) *Registry {
 	return newRegistry(
 		namespaces(), nodes(o), pods(), services(o), endpoints(), endpointSlices(),
 		configMaps(), secrets(), serviceAccounts(), coreEvents, eventsV1(coreEvents), leases(),
-		podTemplates(), limitRanges(), resourceQuotas(), persistentVolumes(), persistentVolumeClaims(), replicationControllers(),
+		componentStatuses(), podTemplates(), limitRanges(), resourceQuotas(), persistentVolumes(), persistentVolumeClaims(), replicationControllers(),
 		deployments(), replicaSets(), statefulSets(), daemonSets(), controllerRevisions(), jobs(), cronJobs(),
 		autoscalers, horizontalPodAutoscalersV1(autoscalers), podDisruptionBudgets(), priorityClasses(), runtimeClasses(),
 		ingresses(), ingressClasses(), networkPolicies(), serviceCIDRs(), ipAddresses(),
