@@ -6,6 +6,25 @@ type Segment struct {
 	Bytes  []byte
 }
 
+// surveyData refuses passive segments that are too large. Others are only used when the module is instantiated.
+func (m *module) surveyData() {
+	r := m.section(secData)
+	for range r.count("data segments", 2, maxSegments) {
+		flag := r.u32()
+		if flag == 2 {
+			r.u32()
+		}
+		if flag != 1 {
+			m.constant(nil, r)
+		}
+		if size := r.u32(); flag == 1 && size > maxPassive {
+			unsupported("a passive data segment of %d bytes, at most %d are allowed", size, maxPassive)
+		} else {
+			r.take(size)
+		}
+	}
+}
+
 // takeData returns the segments that go to memory at the start, and the data section without them; ok is false if
 // they cannot be taken out: because they depend on more than constants, or do not fit.
 func (m *module) takeData() (segments []Segment, section []byte, ok bool) {

@@ -1,11 +1,36 @@
 package meter
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
 	"wherry/wasm/wasmtest"
 )
+
+// TestPassiveSegmentsAreBounded: memory.init cannot be made to copy for long.
+func TestPassiveSegmentsAreBounded(t *testing.T) {
+	module := func(flag byte, size int) []byte {
+		content := appendBlock([]byte{1, flag}, make([]byte, size))
+		if flag == 0 {
+			content = appendBlock([]byte{1, flag, opI32Const, 0, opEnd}, make([]byte, size))
+		}
+		wasm := append(append([]byte(nil), header...), secMemory, 4, 1, 0, 0x80, 0x20) // 4096 pages
+		return appendBlock(append(wasm, secData), content)
+	}
+	for name, test := range map[string]struct {
+		wasm []byte
+		want error
+	}{
+		"passive":            {module(1, maxPassive), nil},
+		"passive, too large": {module(1, maxPassive+1), ErrUnsupported},
+		"active":             {module(0, maxPassive+1), nil},
+	} {
+		if _, err := Rewrite(test.wasm, Options{}); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
 
 func TestTakeData(t *testing.T) {
 	at := func(offset int64, data string) string {

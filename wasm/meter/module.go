@@ -14,6 +14,8 @@ const (
 	maxSegments  = 200_000
 	maxElements  = 10_000_000
 	maxTables    = 100
+	// maxPassive is what memory.init can be asked to copy at once, in bytes: it is not done in pieces.
+	maxPassive   = 32 << 20
 	maxValues    = 1000       // parameters or results of a function type
 	maxBody      = 16 << 20   // bytes of a function
 	maxLocals    = 50_000     // of a function
@@ -188,6 +190,7 @@ func (m *module) survey() {
 		m.least, _, _ = r.limits()
 	}
 	end(r, "memory")
+	m.surveyData()
 	if m.sections[secDataCount] != nil {
 		r = m.section(secDataCount)
 		r.u32()
