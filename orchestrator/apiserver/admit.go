@@ -11,11 +11,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"wherry/orchestrator/apiserver/audit"
 	"wherry/orchestrator/state"
 )
 
 // remarks takes what admission has to say about this call.
-func (c *call) remarks() *state.Remarks { return &state.Remarks{OnWarning: c.warnOnce()} }
+func (c *call) remarks() *state.Remarks {
+	return &state.Remarks{OnWarning: c.warnOnce(), OnAudit: audit.From(c.ctx()).Annotate}
+}
 
 // maxWarnings bounds what admission may say to a client, in characters.
 const maxWarnings = 4 << 10

@@ -109,3 +109,13 @@ func TestAuditOfObjects(t *testing.T) {
 		}
 	}
 }
+
+// What admission notes about a request stands in its event.
+func TestAdmissionAnnotatesAudit(t *testing.T) {
+	events, text := auditing(t, nil, func(c *cluster) {
+		c.ask("POST", "/api/v1/namespaces/default/pods", `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"hostNetwork":true,"containers":[{"name":"c","image":"i"}]}}`, contentJSON)
+	})
+	if len(events) != 1 || events[0].Annotations["pod-security.kubernetes.io/enforce-policy"] != "privileged:latest" {
+		t.Errorf("%s", text)
+	}
+}
