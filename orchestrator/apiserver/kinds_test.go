@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -73,6 +74,7 @@ func readSamples(t *testing.T, kinds *resource.Registry) []*sample {
 func TestEveryKindKeepsWhatItIsGiven(t *testing.T) {
 	store := memstore.New()
 	c := startOn(t, store)
+	create(c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "elsewhere"}}) // for what limits pods
 	samples := readSamples(t, c.state.Kinds())
 	covered := map[*resource.Kind]bool{}
 	for _, s := range samples {
