@@ -393,9 +393,12 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return o.reseal(ctx) })
 	group.Go(func() error { return o.snapshots.Run(ctx) })
 	group.Go(func() error {
-		return controller.Run(state.As(ctx, state.ManagerController), o.state, o.log, o.queues, o.controllers()...)
+		return controller.Run(state.As(ctx, state.ManagerAPIServer), o.state, o.log, o.queues, o.served()...)
 	})
 	if !o.config.APIOnly {
+		group.Go(func() error {
+			return controller.Run(state.As(ctx, state.ManagerController), o.state, o.log, o.queues, o.controllers()...)
+		})
 		group.Go(func() error {
 			return scheduler.New(scheduler.Config{State: o.state, Logger: o.log, Recorder: o.events.Recorder(corev1.DefaultSchedulerName, state.ManagerScheduler), Attempts: o.attempts.count}).Run(state.As(ctx, state.ManagerScheduler))
 		})
@@ -413,11 +416,7 @@ func (o *Orchestrator) served() []controller.Controller {
 
 func (o *Orchestrator) controllers() []controller.Controller {
 	events := func(component string) controller.Events { return o.events.Recorder(component, state.ManagerController) }
-	all := o.served()
-	if o.config.APIOnly {
-		return all
-	}
-	all = append(all,
+	all := []controller.Controller{
 		deployment.New(o.state, events("deployment-controller")),
 		replicaset.New(o.state, events("replicaset-controller")),
 		replicaset.NewReplicationController(o.state, events("replication-controller")),
@@ -434,7 +433,7 @@ func (o *Orchestrator) controllers() []controller.Controller {
 		clusterrole.New(o.state),
 		csr.New(csr.Config{State: o.state, Authority: o.pki, May: o.mayAsk}),
 		resourcequota.New(o.state),
-	)
+	}
 	all = append(all, disruption.New(o.state, events("controllermanager"))...)
 	return append(all, volumeprotection.New(o.state)...)
 }

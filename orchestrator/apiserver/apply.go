@@ -30,9 +30,6 @@ func (c *call) apply(p *patch, o metav1.PatchOptions) error {
 		if err != nil {
 			return nil, err
 		}
-		if created {
-			obj.SetResourceVersion("")
-		}
 		if uid := obj.GetUID(); created && uid != "" {
 			return nil, apierrors.NewConflict(c.kind.GroupResource(), c.at.name, fmt.Errorf(
 				"uid mismatch: the provided object specified uid %s, and no existing object was found", uid))

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -141,7 +142,14 @@ func decode(with runtime.SerializerInfo, data []byte, gvk schema.GroupVersionKin
 func messages(errs []error) []string {
 	var all []string
 	for _, err := range errs {
-		all = append(all, err.Error())
+		text := err.Error()
+		if _, lines, ok := strings.Cut(text, "yaml: unmarshal errors:\n"); ok {
+			for line := range strings.SplitSeq(lines, "\n") {
+				all = append(all, strings.TrimSpace(line))
+			}
+			continue
+		}
+		all = append(all, text)
 	}
 	return all
 }

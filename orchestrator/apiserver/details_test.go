@@ -71,6 +71,42 @@ func TestDetailsOfAnswers(t *testing.T) {
 			ask:  request{"GET", inDefault + "secrets", "Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", ""},
 			want: []string{`"items":null`},
 		},
+		{
+			name:   "an immutable ConfigMap without data takes labels",
+			before: []request{{"POST", maps, contentJSON, cm("fixed", `,"immutable":true`)}},
+			ask:    request{"PATCH", maps + "/fixed", contentMerge, `{"metadata":{"labels":{"a":"b"}}}`},
+			want:   []string{`"labels":{"a":"b"}`},
+		},
+		{
+			name: "the last finalizer that goes is not shown any more",
+			before: []request{
+				{"POST", maps, contentJSON, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"held","finalizers":["a.io/b"]}}`},
+				{"DELETE", maps + "/held", "", ""},
+			},
+			ask:  request{"PATCH", maps + "/held", contentMerge, `{"metadata":{"finalizers":null}}`},
+			want: []string{`"name":"held"`, `"deletionTimestamp"`}, not: []string{"a.io/b\"]"},
+		},
+		{
+			name:   "nobody waits for what depends on an Event",
+			before: []request{{"POST", inDefault + "events", contentJSON, `{"apiVersion":"v1","kind":"Event","metadata":{"name":"e"},"involvedObject":{"namespace":"default"}}`}},
+			ask:    request{"DELETE", inDefault + "events/e?propagationPolicy=Foreground", "", ""},
+			want:   []string{`"status":"Success"`},
+		},
+		{
+			name: "YAML that says a thing twice is warned of",
+			ask:  request{"POST", maps, "Content-Type: application/yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: twice}\ndata: {a: b}\ndata: {a: c}\n"},
+			want: []string{`Warning: 299 - "line 5: key \"data\" already set in map"`},
+		},
+		{
+			name: "a version that is not reached is not read",
+			ask:  request{"GET", c1 + "?resourceVersion=99999999", "", ""},
+			want: []string{"Too large resource version: 99999999"},
+		},
+		{
+			name: "a Job carries the labels of its pods",
+			ask:  request{"POST", "/apis/batch/v1/namespaces/default/jobs", contentJSON, `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"j"},"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}`},
+			want: []string{`Z","labels":{"batch.kubernetes.io/controller-uid":`},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := start(t)

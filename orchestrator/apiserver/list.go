@@ -15,7 +15,11 @@ import (
 )
 
 func (c *call) get() error {
-	if _, err := parse(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_GetOptions); err != nil {
+	o, err := parse(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_GetOptions)
+	if err != nil {
+		return err
+	}
+	if err := c.s.state.Reach(c.ctx(), o.ResourceVersion); err != nil {
 		return err
 	}
 	entry, err := c.s.state.Get(c.ctx(), c.kind, c.namespace(), c.at.name)

@@ -43,7 +43,7 @@ func TestRefusals(t *testing.T) {
 		{"create over all namespaces", "POST", "/api/v1/configmaps", "{}", contentJSON, 405, "does not allow this method"},
 		{"put to a list", "PUT", maps, "{}", contentJSON, 405, "does not allow this method"},
 		{"deletecollection of namespaces", "DELETE", "/api/v1/namespaces", "", "", 405, "does not allow this method"},
-		{"accept", "GET", c1, "", "Accept: text/html", 406, "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"},
+		{"accept", "GET", c1, "", "Accept: text/html", 406, `406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf`},
 		{"metadata of a list as of one", "GET", maps, "", "Accept: application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", 406, "the requested object is a list"},
 		{"metadata of one as of a list", "GET", c1, "", "Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", 406, "not a list"},
 		{"watch as yaml", "GET", maps + "?watch=1", "", "Accept: application/yaml", 406, "stream=watch"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wherry/orchestrator/apiserver/auth"
@@ -35,6 +36,9 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, at target
 	handle, long, err := c.find()
 	if err == nil {
 		c.out, err = c.negotiate()
+		if err != nil && !media.Known(c.r) {
+			err = c.unacceptable()
+		}
 		if long && at.verb != "watch" {
 			err = nil // streams speak their own language
 		}
@@ -56,6 +60,16 @@ func (c *call) negotiate() (media.Type, error) {
 		return media.NegotiateText(c.r)
 	}
 	return media.Negotiate(c.r, true)
+}
+
+// unacceptable is what Kubernetes says to a client that takes none of what the path offers.
+func (c *call) unacceptable() error {
+	offered := media.Offered
+	if c.at.name == "" && c.r.Method == http.MethodGet {
+		offered = append(slices.Clone(offered), "application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
+	}
+	return apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "",
+		"406: Not Acceptable\n\nAvailable representations: "+strings.Join(offered, ", "), 0, false)
 }
 
 // find chooses what answers the call, and says whether it may run for long.
@@ -92,7 +106,7 @@ func (c *call) placed() bool {
 	if c.kind.Namespaced {
 		return c.at.namespace != "" || c.at.name == ""
 	}
-	return c.at.namespace == "" || c.kind.Group == "" && c.kind.Plural == "namespaces"
+	return c.at.namespace == "" || c.kind.Group == "" && c.kind.Plural == "namespaces" && c.at.name != ""
 }
 
 func (c *call) door() map[string]handler {

@@ -96,7 +96,7 @@ func (c *call) binding() error {
 		return err
 	}
 	if b.Name != "" && b.Name != c.at.name {
-		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", b.Name, c.at.name))
+		return apierrors.NewBadRequest("name in URL does not match name in Binding object")
 	}
 	b.Name = c.at.name
 	return c.bind(b, options)

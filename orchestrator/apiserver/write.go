@@ -66,7 +66,8 @@ func (c *call) dedupOwners(obj metav1.Object) {
 	}
 	if len(twice) > 0 {
 		obj.SetOwnerReferences(kept)
-		c.warn("metadata.ownerReferences contains duplicate UIDs: " + strings.Join(twice, ", "))
+		c.warn(".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, " +
+			"and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: " + strings.Join(twice, ", "))
 	}
 }
 

@@ -17,6 +17,12 @@ func configMaps() *Kind {
 		NewList:             newList[corev1.ConfigMapList],
 		UnconditionalUpdate: true,
 
+		// Defaults give empty data to who has none, which is not how it is stored.
+		PrepareForUpdate: typedUpdate(func(c, _ *corev1.ConfigMap) {
+			if len(c.Data) == 0 {
+				c.Data = nil
+			}
+		}),
 		Validate:       validate(validation.ValidateConfigMap),
 		ValidateUpdate: validateUpdate(validation.ValidateConfigMapUpdate),
 

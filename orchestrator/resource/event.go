@@ -66,6 +66,7 @@ func eventsV1(stored *Kind) *Kind {
 // eventKind is what both groups have in common. The rules differ.
 func eventKind(gv schema.GroupVersion) *Kind {
 	return &Kind{
+		Leaf:                true,
 		GroupVersionKind:    gv.WithKind("Event"),
 		Plural:              "events",
 		Singular:            "event",

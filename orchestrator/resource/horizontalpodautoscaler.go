@@ -31,6 +31,7 @@ func horizontalPodAutoscalers() *Kind {
 func horizontalPodAutoscalersV1(stored *Kind) *Kind {
 	k := horizontalPodAutoscalerKind(autoscalingv1.SchemeGroupVersion)
 	k.New, k.NewList = newObject[autoscalingv1.HorizontalPodAutoscaler], newList[autoscalingv1.HorizontalPodAutoscalerList]
+	k.Derive = derived[autoscaling.HorizontalPodAutoscaler, autoscalingv1.HorizontalPodAutoscaler]()
 	k.Row = func(obj Object) []any {
 		h := &autoscalingv2.HorizontalPodAutoscaler{}
 		toExternal(internal[autoscaling.HorizontalPodAutoscaler](obj), h)

@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -34,6 +35,12 @@ func jobs() *Kind {
 		UnconditionalUpdate: true,
 		DefaultPropagation:  metav1.DeletePropagationOrphan,
 
+		// The template's labels are there before those of its own pods, which the defaults have not seen.
+		Decoded: typed(func(j *batchv1.Job) {
+			if len(j.Labels) == 0 {
+				j.Labels = maps.Clone(j.Spec.Template.Labels)
+			}
+		}),
 		PrepareForCreate: typed(func(j *batchv1.Job) {
 			selectOwnPods(j)
 			j.Status = batchv1.JobStatus{}

@@ -95,6 +95,8 @@ type Kind struct {
 	// DefaultPropagation says what happens to dependents when the client does not say. ""
 	// means background.
 	DefaultPropagation metav1.DeletionPropagation
+	// Leaf marks kinds that nothing depends on: whatever propagation is asked for, nobody waits.
+	Leaf bool
 
 	// Deleting is told that obj is marked as being deleted, and may change it (the phase of a
 	// Namespace). Holds says that obj, marked or asked to go, stays for a reason of its

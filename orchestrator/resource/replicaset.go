@@ -1,12 +1,9 @@
 package resource
 
 import (
-	"strconv"
-
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	podutil "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/apis/apps"
@@ -52,12 +49,8 @@ func replicaSets() *Kind {
 		}),
 		Resets: resets(statusField),
 
-		Fields: func(obj Object) fields.Set {
-			return fields.Set{"status.replicas": strconv.Itoa(int(obj.(*appsv1.ReplicaSet).Status.Replicas))}
-		},
-		FieldNames: []string{"status.replicas"},
-		Columns:    replicaSetColumns(),
-		Row:        row(replicaSetRow),
+		Columns: replicaSetColumns(),
+		Row:     row(replicaSetRow),
 		Subresources: map[string]*Subresource{
 			"status": {
 				PrepareForUpdate: typedUpdate(func(rs, old *appsv1.ReplicaSet) { rs.Spec = *old.Spec.DeepCopy() }),

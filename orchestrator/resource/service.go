@@ -41,6 +41,9 @@ func services(o Options) *Kind {
 			keepAllocated(s, old)
 			alignClusterIPs(s, old)
 			dropOfOldType(s, old)
+			if s.Spec.Type == corev1.ServiceTypeExternalName {
+				s.Spec.InternalTrafficPolicy = nil // nothing is routed
+			}
 		}),
 		Validate:       validate(validation.ValidateServiceCreate),
 		ValidateUpdate: validateUpdate(validation.ValidateServiceUpdate),

@@ -207,6 +207,9 @@ func markDeleting(k *resource.Kind, obj Object, seconds int64) {
 // do with dependents: what was asked for, else what the object says already, else the
 // kind's default.
 func propagate(k *resource.Kind, finalizers []string, asked *metav1.DeletionPropagation) []string {
+	if k.Leaf {
+		return finalizers
+	}
 	policy := k.DefaultPropagation
 	switch {
 	case asked != nil:

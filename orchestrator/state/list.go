@@ -171,6 +171,19 @@ func (s *State) reach(ctx context.Context, p plan) error {
 	return s.reachRevision(ctx, p.atLeast)
 }
 
+// Reach returns when what is read is not older than a resourceVersion as a client sends it; "" is what
+// exists now. Errors: as List's.
+func (s *State) Reach(ctx context.Context, resourceVersion string) error {
+	if resourceVersion == "" || resourceVersion == "0" {
+		return nil
+	}
+	revision, err := parseRevision(resourceVersion)
+	if err != nil {
+		return err
+	}
+	return s.reachRevision(ctx, revision)
+}
+
 func (s *State) reachRevision(ctx context.Context, revision store.Revision) error {
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -283,7 +296,7 @@ func (t token) String() string {
 func decodeContinue(s string) (plan, error) {
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
-		return plan{}, apierrors.NewBadRequest(fmt.Sprintf("continue key is not valid: %v", err))
+		return plan{}, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: continue key is not valid: %v", err))
 	}
 	var t token
 	if err := json.Unmarshal(b, &t); err != nil {

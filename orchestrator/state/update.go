@@ -100,7 +100,9 @@ func (u *updater) once(ctx context.Context) (obj Object, created bool, v verdict
 	if err := u.checkName(obj); err != nil {
 		return nil, false, failed, err
 	}
-	obj, err = u.create(ctx, u.kind, clone(obj), u.o.creating())
+	obj = clone(obj)
+	obj.SetResourceVersion("") // whatever it was made of is gone
+	obj, err = u.create(ctx, u.kind, obj, u.o.creating())
 	if apierrors.IsAlreadyExists(err) {
 		return nil, false, raced, ctx.Err()
 	}
@@ -139,10 +141,17 @@ func (u *updater) update(ctx context.Context, e *Entry) (Object, verdict, error)
 		obj, err = u.shows(ctx, u.kind, w.obj)
 		return obj, written, err
 	}
-	if gone {
-		w.obj, w.data = nil, nil
+	if !gone {
+		return u.commit(ctx, u.kind, w, commit)
 	}
-	return u.commit(ctx, u.kind, w, commit)
+	last := w.obj
+	last.SetResourceVersion(live.GetResourceVersion())
+	w.obj, w.data = nil, nil
+	_, v, err := u.commit(ctx, u.kind, w, commit)
+	if err == nil {
+		last, err = u.shows(ctx, u.kind, last)
+	}
+	return last, v, err
 }
 
 // attributes are what admission is told of the update.

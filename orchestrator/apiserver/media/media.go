@@ -63,7 +63,7 @@ func Negotiate(r *http.Request, transform bool) (Type, error) {
 
 // NegotiateText is Negotiate for objects that have no protobuf: only what is made of them may go out as protobuf.
 func NegotiateText(r *http.Request) (Type, error) {
-	return negotiate(r, true, func(t Type) bool { return t.As != Object || t.Format != Protobuf }, names[:Protobuf])
+	return negotiate(r, true, func(t Type) bool { return t.As != Object || t.Format != Protobuf }, names[:])
 }
 
 func negotiate(r *http.Request, transform bool, may func(Type) bool, offered []string) (Type, error) {
@@ -80,6 +80,21 @@ func negotiate(r *http.Request, transform bool, may func(Type) bool, offered []s
 		}
 	}
 	return Type{}, NotAcceptable("only the following media types are accepted: " + strings.Join(offered, ", "))
+}
+
+// Offered are the media types of objects.
+var Offered = names[:]
+
+// Known says whether the client takes anything of what is offered, whatever shape it asks for.
+func Known(r *http.Request) bool {
+	for _, clause := range goautoneg.ParseAccept(r.Header.Get("Accept")) {
+		for format := JSON; format <= Protobuf; format++ {
+			if accepts(clause, format) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func accepts(clause goautoneg.Accept, f Format) bool {

@@ -43,6 +43,7 @@ func (l *Ledger) count(t target) {
 // probably the same cause have in common; "": it is accepted.
 func (l *Ledger) note(t target, d Difference, steps int, story func() string) string {
 	line := fmt.Sprintf("%s %s", t, d)
+	line = strings.ReplaceAll(line, "\n", "␤")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if pattern, ok := l.accepted.explain(line); ok {

@@ -44,8 +44,19 @@ func (n *names) real(s string) string {
 		if v, ok := n.values[name]; ok {
 			return v
 		}
-		return name
+		return unknown(name)
 	})
+}
+
+// unknown is what stands for a name that has no value yet.
+func unknown(name string) string {
+	switch {
+	case strings.HasPrefix(name, "⟨version"):
+		return "1"
+	case strings.HasPrefix(name, "⟨uid"):
+		return "00000000-0000-0000-0000-000000000000"
+	}
+	return "unknown"
 }
 
 // alias gives value the name, which another value may have had before.
@@ -134,7 +145,7 @@ func (w *naming) object(m map[string]any, o owner, path string) any {
 		}
 		out[w.line(key)] = w.value(m[key], o, at)
 	}
-	sortConflicts(out)
+	settleCauses(out)
 	return table(out)
 }
 
@@ -149,13 +160,19 @@ func managerKey(v any) string {
 	return fmt.Sprint(m["operation"], m["manager"], m["subresource"], m["apiVersion"])
 }
 
-// sortConflicts orders the conflicts of an apply: kube-apiserver walks through a map.
-func sortConflicts(m map[string]any) {
-	list, _ := m["causes"].([]any)
-	if len(list) == 0 || !strings.Contains(mustJSON(list[0]), `"FieldManagerConflict"`) {
+// settleCauses orders the causes of an error, which follow a walk through maps where labels or conflicts are
+// concerned, and leaves them out of the message.
+func settleCauses(status map[string]any) {
+	details, _ := status["details"].(map[string]any)
+	list, _ := details["causes"].([]any)
+	if len(list) < 2 {
 		return
 	}
 	slices.SortStableFunc(list, func(a, b any) int { return strings.Compare(mustJSON(a), mustJSON(b)) })
+	message, _ := status["message"].(string)
+	if before, _, ok := strings.Cut(message, " is invalid: ["); ok {
+		status["message"] = before + " is invalid: ⟨causes⟩"
+	}
 }
 
 // identity notes the uid and the generated name of an object.
@@ -203,6 +220,8 @@ var (
 	uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	// access is the volume of a token, named at random.
 	access = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`)
+	// objects are what a patch made, with times and versions in it.
+	objects = regexp.MustCompile(`(?s)Invalid value: "\{.*\}"`)
 	// records is a version that an error tells.
 	records = regexp.MustCompile(`in record \(\d+\)`)
 	times   = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
@@ -250,6 +269,7 @@ func (n *names) line(s string) string {
 		return v
 	})
 	s = access.ReplaceAllString(s, "kube-api-access-⟨name⟩")
+	s = objects.ReplaceAllString(s, `Invalid value: ⟨object⟩`)
 	s = records.ReplaceAllString(s, "in record (⟨version⟩)")
 	s = hashes.ReplaceAllString(s, "hash=⟨hash⟩")
 	if len(s) > 4096 {
@@ -265,6 +285,7 @@ func (n *names) line(s string) string {
 
 var (
 	ages       = regexp.MustCompile(`^([0-4]m)?\d+s$|^[0-4]m$`)
+	clusterIPs = regexp.MustCompile(`10\.43\.\d+\.\d+`)
 	nodePorts  = regexp.MustCompile(`:3[0-2]\d\d\d/`)
 	ageColumns = map[string]bool{"Age": true, "Duration": true, "Last Seen": true, "First Seen": true, "Last Schedule": true, "AGE": true}
 )
@@ -282,6 +303,9 @@ func table(m map[string]any) any {
 		for i, cell := range cells {
 			if s, ok := cell.(string); ok {
 				cells[i] = nodePorts.ReplaceAllString(s, ":⟨port⟩/")
+			}
+			if s, ok := cells[i].(string); ok {
+				cells[i] = clusterIPs.ReplaceAllString(s, "⟨address⟩")
 			}
 			if s, ok := cell.(string); ok && i < len(columns) && ages.MatchString(s) {
 				if c, _ := columns[i].(map[string]any); c != nil && (ageColumns[fmt.Sprint(c["name"])] || c["format"] == "date") {
