@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
@@ -52,7 +52,10 @@ func (c *cluster) get(user, path string) *http.Response {
 	return w.Result()
 }
 
-func TestFloodLeavesOthersServed(t *testing.T) {
+// A bubble: what the flood's requests take, and what others wait, are told in virtual time.
+func TestFloodLeavesOthersServed(t *testing.T) { synctest.Test(t, floodLeavesOthersServed) }
+
+func floodLeavesOthersServed(t *testing.T) {
 	c := sharing(t)
 	var refused, served atomic.Int32
 	done := make(chan struct{})
@@ -80,19 +83,22 @@ func TestFloodLeavesOthersServed(t *testing.T) {
 			}
 		})
 	}
-	for begin := time.Now(); refused.Load() == 0 || served.Load() == 0; runtime.Gosched() {
-		if time.Since(begin) > 20*time.Second {
-			t.Fatal("the flood does not begin")
-		}
+	synctest.Wait() // seats and queues are full
+	if refused.Load() == 0 || served.Load() != 0 {
+		t.Fatalf("the flood: %d refused, %d served before a request can be over", refused.Load(), served.Load())
 	}
 	for i := range 20 {
 		begin := time.Now()
-		if a := c.get(fmt.Sprint("calm", i%3), maps); a.StatusCode != 200 || time.Since(begin) > 2*time.Second {
+		if a := c.get(fmt.Sprint("calm", i%3), maps); a.StatusCode != 200 || time.Since(begin) > 50*time.Millisecond {
 			t.Errorf("calm: %d after %v", a.StatusCode, time.Since(begin))
 		}
-		if a := c.get("admin", maps); a.StatusCode != 200 {
-			t.Errorf("admin: %d", a.StatusCode)
+		begin = time.Now()
+		if a := c.get("admin", maps); a.StatusCode != 200 || time.Since(begin) != 0 {
+			t.Errorf("admin: %d after %v", a.StatusCode, time.Since(begin))
 		}
+	}
+	if served.Load() == 0 {
+		t.Error("nothing of the flood was served")
 	}
 	close(done)
 	flood.Wait()
