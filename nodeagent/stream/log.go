@@ -65,7 +65,7 @@ func (s *Server) copyLog(ctx context.Context, st link.Stream, id runtime.ID, o l
 }
 
 func readOptions(o *nodelink.Log) logfile.ReadOptions {
-	options := logfile.ReadOptions{Follow: o.GetFollow(), Timestamps: o.GetTimestamps(), LimitBytes: o.GetLimitBytes()}
+	options := logfile.ReadOptions{Follow: o.GetFollow(), Timestamps: o.GetTimestamps(), LimitBytes: o.GetLimitBytes(), Stream: o.GetStream()}
 	if n := o.GetTailLines(); n >= 0 {
 		options.Tail = &n
 	}

@@ -1,12 +1,15 @@
 package apiserver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,7 +24,7 @@ import (
 
 // log answers pods/NAME/log with the bytes that the pod's agent sends.
 func (c *call) log() error {
-	o, err := logOptions(c.r.URL.Query())
+	o, err := logOptions(c.at.name, c.r.URL.Query())
 	if err != nil {
 		return err
 	}
@@ -95,6 +98,9 @@ func logRequest(pod *corev1.Pod, o *corev1.PodLogOptions) *nodelink.Log {
 	l := &nodelink.Log{
 		Namespace: pod.Namespace, Pod: pod.Name, PodUid: string(pod.UID), Container: o.Container,
 		Follow: o.Follow, Previous: o.Previous, Timestamps: o.Timestamps, TailLines: -1,
+	}
+	if *o.Stream != corev1.LogStreamAll {
+		l.Stream = strings.ToLower(*o.Stream)
 	}
 	if o.TailLines != nil {
 		l.TailLines = *o.TailLines
@@ -183,8 +189,8 @@ func statusOfContainer(pod *corev1.Pod, name string) *corev1.ContainerStatus {
 	return nil
 }
 
-// logOptions reads corev1.PodLogOptions from the query. Errors: 400, 422.
-func logOptions(query url.Values) (*corev1.PodLogOptions, error) {
+// logOptions reads corev1.PodLogOptions for the pod of that name from the query. Errors: 400, 422.
+func logOptions(name string, query url.Values) (*corev1.PodLogOptions, error) {
 	o := &corev1.PodLogOptions{
 		Container: query.Get("container"), Follow: truthy(query["follow"]), Previous: truthy(query["previous"]),
 		Timestamps: truthy(query["timestamps"]),
@@ -208,14 +214,14 @@ func logOptions(query url.Values) (*corev1.PodLogOptions, error) {
 		}
 		o.SinceTime = &metav1.Time{Time: since}
 	}
-	if stream := query.Get("stream"); stream != "" && stream != corev1.LogStreamAll {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("stream %q is not supported: only %s is", stream, corev1.LogStreamAll))
-	}
+	o.Stream = new(cmp.Or(query.Get("stream"), corev1.LogStreamAll))
 	if errs := checkLogOptions(o); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, "", errs)
+		return nil, apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, name, errs)
 	}
 	return o, nil
 }
+
+var logStreams = []string{corev1.LogStreamAll, corev1.LogStreamStderr, corev1.LogStreamStdout}
 
 func checkLogOptions(o *corev1.PodLogOptions) (errs field.ErrorList) {
 	if o.TailLines != nil && *o.TailLines < 0 {
@@ -229,6 +235,12 @@ func checkLogOptions(o *corev1.PodLogOptions) (errs field.ErrorList) {
 		errs = append(errs, field.Forbidden(field.NewPath(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"))
 	case o.SinceSeconds != nil && *o.SinceSeconds < 1:
 		errs = append(errs, field.Invalid(field.NewPath("sinceSeconds"), *o.SinceSeconds, "must be greater than 0"))
+	}
+	if !slices.Contains(logStreams, *o.Stream) {
+		errs = append(errs, field.NotSupported(field.NewPath("stream"), *o.Stream, logStreams))
+	}
+	if *o.Stream != corev1.LogStreamAll && o.TailLines != nil {
+		errs = append(errs, field.Forbidden(field.NewPath(""), "`tailLines` and specific `stream` are mutually exclusive for now"))
 	}
 	return errs
 }

@@ -46,7 +46,7 @@ func TestLogs(t *testing.T) {
 		t.Errorf("the agent was asked for %+v", asked)
 	}
 
-	stream, err := pods.GetLogs("p", &corev1.PodLogOptions{Follow: true, Container: "a"}).Stream(ctx)
+	stream, err := pods.GetLogs("p", &corev1.PodLogOptions{Follow: true, Container: "a", Stream: new(corev1.LogStreamStderr)}).Stream(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +58,9 @@ func TestLogs(t *testing.T) {
 		if !lines.Scan() || lines.Text() != want {
 			t.Fatalf("followed %q, want %q, %v", lines.Text(), want, lines.Err())
 		}
+	}
+	if asked := nodes.last().GetLog(); asked.Stream != "stderr" {
+		t.Errorf("the agent was asked for %+v", asked)
 	}
 	close(nodes.follow)
 	if lines.Scan() {
@@ -95,7 +98,8 @@ func TestLogRefusals(t *testing.T) {
 		{"p", "sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z", 422, "at most one of `sinceTime` or `sinceSeconds` may be specified"},
 		{"p", "sinceTime=yesterday", 400, `sinceTime`},
 		{"p", "tailLines=x", 400, `tailLines`},
-		{"p", "stream=Stderr", 400, `stream \"Stderr\" is not supported`},
+		{"p", "stream=Both", 422, `PodLogOptions \"p\" is invalid: stream: Unsupported value: \"Both\": supported values: \"All\", \"Stderr\", \"Stdout\"`},
+		{"p", "stream=Stdout&tailLines=1", 422, "`tailLines` and specific `stream` are mutually exclusive for now"},
 		{"p", "", 502, `node vm: no such pod`},
 		{"pending", "", 200, ``},
 	} {

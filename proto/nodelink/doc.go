@@ -30,7 +30,8 @@
 // Any further stream, opened by either side, is one connection:
 //
 //	opener                                   other side
-//	   | Open{Log, PortForward, Registry, Tunnel}  |
+//	   | Open{Log, PortForward, Registry, Tunnel,  |
+//	   |      Kubelet}                             |
 //	   | <------------ Opened{} or its refusal     |
 //	   | <=========== bytes both ways ===========> |
 //
@@ -43,6 +44,12 @@
 //	   | <------------ Console{stdout, stderr} ... |
 //	   | <------------ Console{exit}               |
 //
+// and Usage is answered with one:
+//
+//	   | Open{Usage} ----------------------------> |
+//	   | <------------ Opened{} or its refusal     |
+//	   | <------------ NodeUsage                   |
+//
 // # Versions
 //
 // One growing integer names what both sides may say. Each side says the newest that it
@@ -51,6 +58,7 @@
 //	1  2026-11-21  join, control stream, feed, reports, renewal; logs, port-forward, registry, tunnel
 //	               2026-11-28: exec, attach; an older agent refuses to open them
 //	               2026-11-28: tokens; an older agent refuses volumes with tokens
+//	               2026-11-28: kubelet, usage; an older agent refuses to open them. Log.stream; an older agent sends both
 package nodelink
 
 //go:generate go run ./gen

@@ -1551,6 +1551,8 @@ type Open struct {
 	//	*Open_Tunnel
 	//	*Open_Exec
 	//	*Open_Attach
+	//	*Open_Kubelet
+	//	*Open_Usage
 	Body          isOpen_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1647,6 +1649,24 @@ func (x *Open) GetAttach() *Attach {
 	return nil
 }
 
+func (x *Open) GetKubelet() *Kubelet {
+	if x != nil {
+		if x, ok := x.Body.(*Open_Kubelet); ok {
+			return x.Kubelet
+		}
+	}
+	return nil
+}
+
+func (x *Open) GetUsage() *Usage {
+	if x != nil {
+		if x, ok := x.Body.(*Open_Usage); ok {
+			return x.Usage
+		}
+	}
+	return nil
+}
+
 type isOpen_Body interface {
 	isOpen_Body()
 }
@@ -1675,6 +1695,14 @@ type Open_Attach struct {
 	Attach *Attach `protobuf:"bytes,6,opt,name=attach,proto3,oneof"` // server -> agent; then Console messages both ways
 }
 
+type Open_Kubelet struct {
+	Kubelet *Kubelet `protobuf:"bytes,7,opt,name=kubelet,proto3,oneof"` // server -> agent; HTTP/1.1 of what the node tells about itself
+}
+
+type Open_Usage struct {
+	Usage *Usage `protobuf:"bytes,8,opt,name=usage,proto3,oneof"` // server -> agent; the agent then writes one NodeUsage
+}
+
 func (*Open_Log) isOpen_Body() {}
 
 func (*Open_PortForward) isOpen_Body() {}
@@ -1686,6 +1714,10 @@ func (*Open_Tunnel) isOpen_Body() {}
 func (*Open_Exec) isOpen_Body() {}
 
 func (*Open_Attach) isOpen_Body() {}
+
+func (*Open_Kubelet) isOpen_Body() {}
+
+func (*Open_Usage) isOpen_Body() {}
 
 type Log struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1699,6 +1731,7 @@ type Log struct {
 	SinceUnixNano int64                  `protobuf:"varint,8,opt,name=since_unix_nano,json=sinceUnixNano,proto3" json:"since_unix_nano,omitempty"` // 0: all
 	TailLines     int64                  `protobuf:"varint,9,opt,name=tail_lines,json=tailLines,proto3" json:"tail_lines,omitempty"`               // -1: all
 	LimitBytes    int64                  `protobuf:"varint,10,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`           // 0: no limit
+	Stream        string                 `protobuf:"bytes,11,opt,name=stream,proto3" json:"stream,omitempty"`                                      // "stdout", "stderr"; "": both
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1803,6 +1836,13 @@ func (x *Log) GetLimitBytes() int64 {
 	return 0
 }
 
+func (x *Log) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
 type PortForward struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PodUid        string                 `protobuf:"bytes,1,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
@@ -1891,6 +1931,291 @@ func (*Registry) Descriptor() ([]byte, []int) {
 	return file_nodelink_proto_rawDescGZIP(), []int{22}
 }
 
+type Kubelet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kubelet) Reset() {
+	*x = Kubelet{}
+	mi := &file_nodelink_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kubelet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kubelet) ProtoMessage() {}
+
+func (x *Kubelet) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kubelet.ProtoReflect.Descriptor instead.
+func (*Kubelet) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{23}
+}
+
+type Usage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_nodelink_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{24}
+}
+
+// NodeUsage is what the node and the containers that run on it use.
+type NodeUsage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       *Used                  `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	Container     []*ContainerUsage      `protobuf:"bytes,2,rep,name=container,proto3" json:"container,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeUsage) Reset() {
+	*x = NodeUsage{}
+	mi := &file_nodelink_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeUsage) ProtoMessage() {}
+
+func (x *NodeUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeUsage.ProtoReflect.Descriptor instead.
+func (*NodeUsage) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *NodeUsage) GetMachine() *Used {
+	if x != nil {
+		return x.Machine
+	}
+	return nil
+}
+
+func (x *NodeUsage) GetContainer() []*ContainerUsage {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+type ContainerUsage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Pod           string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	PodUid        string                 `protobuf:"bytes,3,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	Container     string                 `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`
+	Used          *Used                  `protobuf:"bytes,5,opt,name=used,proto3" json:"used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContainerUsage) Reset() {
+	*x = ContainerUsage{}
+	mi := &file_nodelink_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContainerUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContainerUsage) ProtoMessage() {}
+
+func (x *ContainerUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContainerUsage.ProtoReflect.Descriptor instead.
+func (*ContainerUsage) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ContainerUsage) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ContainerUsage) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *ContainerUsage) GetPodUid() string {
+	if x != nil {
+		return x.PodUid
+	}
+	return ""
+}
+
+func (x *ContainerUsage) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *ContainerUsage) GetUsed() *Used {
+	if x != nil {
+		return x.Used
+	}
+	return nil
+}
+
+type Used struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TimeUnixNano  int64                  `protobuf:"varint,1,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"` // when this was looked at
+	WindowNanos   int64                  `protobuf:"varint,2,opt,name=window_nanos,json=windowNanos,proto3" json:"window_nanos,omitempty"`      // nano_cores is the mean over this long, up to then; 0: it is not known
+	NanoCores     int64                  `protobuf:"varint,3,opt,name=nano_cores,json=nanoCores,proto3" json:"nano_cores,omitempty"`
+	CpuNanos      int64                  `protobuf:"varint,4,opt,name=cpu_nanos,json=cpuNanos,proto3" json:"cpu_nanos,omitempty"` // since start
+	MemoryBytes   int64                  `protobuf:"varint,5,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	StartUnixNano int64                  `protobuf:"varint,6,opt,name=start_unix_nano,json=startUnixNano,proto3" json:"start_unix_nano,omitempty"` // of the container or the machine; 0: not known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Used) Reset() {
+	*x = Used{}
+	mi := &file_nodelink_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Used) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Used) ProtoMessage() {}
+
+func (x *Used) ProtoReflect() protoreflect.Message {
+	mi := &file_nodelink_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Used.ProtoReflect.Descriptor instead.
+func (*Used) Descriptor() ([]byte, []int) {
+	return file_nodelink_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Used) GetTimeUnixNano() int64 {
+	if x != nil {
+		return x.TimeUnixNano
+	}
+	return 0
+}
+
+func (x *Used) GetWindowNanos() int64 {
+	if x != nil {
+		return x.WindowNanos
+	}
+	return 0
+}
+
+func (x *Used) GetNanoCores() int64 {
+	if x != nil {
+		return x.NanoCores
+	}
+	return 0
+}
+
+func (x *Used) GetCpuNanos() int64 {
+	if x != nil {
+		return x.CpuNanos
+	}
+	return 0
+}
+
+func (x *Used) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *Used) GetStartUnixNano() int64 {
+	if x != nil {
+		return x.StartUnixNano
+	}
+	return 0
+}
+
 type Tunnel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Network       string                 `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"` // "tcp"; "udp": each packet is preceded by its length as u16, big endian
@@ -1903,7 +2228,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_nodelink_proto_msgTypes[23]
+	mi := &file_nodelink_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2240,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[23]
+	mi := &file_nodelink_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2253,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{23}
+	return file_nodelink_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Tunnel) GetNetwork() string {
@@ -1972,7 +2297,7 @@ type Exec struct {
 
 func (x *Exec) Reset() {
 	*x = Exec{}
-	mi := &file_nodelink_proto_msgTypes[24]
+	mi := &file_nodelink_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2309,7 @@ func (x *Exec) String() string {
 func (*Exec) ProtoMessage() {}
 
 func (x *Exec) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[24]
+	mi := &file_nodelink_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2322,7 @@ func (x *Exec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exec.ProtoReflect.Descriptor instead.
 func (*Exec) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{24}
+	return file_nodelink_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Exec) GetPodUid() string {
@@ -2040,7 +2365,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_nodelink_proto_msgTypes[25]
+	mi := &file_nodelink_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2377,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[25]
+	mi := &file_nodelink_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2390,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{25}
+	return file_nodelink_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Attach) GetPodUid() string {
@@ -2102,7 +2427,7 @@ type Streams struct {
 
 func (x *Streams) Reset() {
 	*x = Streams{}
-	mi := &file_nodelink_proto_msgTypes[26]
+	mi := &file_nodelink_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2439,7 @@ func (x *Streams) String() string {
 func (*Streams) ProtoMessage() {}
 
 func (x *Streams) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[26]
+	mi := &file_nodelink_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2452,7 @@ func (x *Streams) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Streams.ProtoReflect.Descriptor instead.
 func (*Streams) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{26}
+	return file_nodelink_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Streams) GetStdin() bool {
@@ -2176,7 +2501,7 @@ type Console struct {
 
 func (x *Console) Reset() {
 	*x = Console{}
-	mi := &file_nodelink_proto_msgTypes[27]
+	mi := &file_nodelink_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2513,7 @@ func (x *Console) String() string {
 func (*Console) ProtoMessage() {}
 
 func (x *Console) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[27]
+	mi := &file_nodelink_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2526,7 @@ func (x *Console) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Console.ProtoReflect.Descriptor instead.
 func (*Console) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{27}
+	return file_nodelink_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Console) GetBody() isConsole_Body {
@@ -2315,7 +2640,7 @@ type Size struct {
 
 func (x *Size) Reset() {
 	*x = Size{}
-	mi := &file_nodelink_proto_msgTypes[28]
+	mi := &file_nodelink_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2652,7 @@ func (x *Size) String() string {
 func (*Size) ProtoMessage() {}
 
 func (x *Size) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[28]
+	mi := &file_nodelink_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2665,7 @@ func (x *Size) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Size.ProtoReflect.Descriptor instead.
 func (*Size) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{28}
+	return file_nodelink_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Size) GetColumns() uint32 {
@@ -2368,7 +2693,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_nodelink_proto_msgTypes[29]
+	mi := &file_nodelink_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2705,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[29]
+	mi := &file_nodelink_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2718,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{29}
+	return file_nodelink_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -2419,7 +2744,7 @@ type Opened struct {
 
 func (x *Opened) Reset() {
 	*x = Opened{}
-	mi := &file_nodelink_proto_msgTypes[30]
+	mi := &file_nodelink_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2431,7 +2756,7 @@ func (x *Opened) String() string {
 func (*Opened) ProtoMessage() {}
 
 func (x *Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_nodelink_proto_msgTypes[30]
+	mi := &file_nodelink_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2444,7 +2769,7 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
-	return file_nodelink_proto_rawDescGZIP(), []int{30}
+	return file_nodelink_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Opened) GetRefusal() *Refusal {
@@ -2559,15 +2884,17 @@ const file_nodelink_proto_rawDesc = "" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"X\n" +
 	"\aRenewed\x12 \n" +
 	"\vcertificate\x18\x01 \x03(\fR\vcertificate\x12+\n" +
-	"\arefusal\x18\x02 \x01(\v2\x11.nodelink.RefusalR\arefusal\"\x9d\x02\n" +
+	"\arefusal\x18\x02 \x01(\v2\x11.nodelink.RefusalR\arefusal\"\xf5\x02\n" +
 	"\x04Open\x12!\n" +
 	"\x03log\x18\x01 \x01(\v2\r.nodelink.LogH\x00R\x03log\x12:\n" +
 	"\fport_forward\x18\x02 \x01(\v2\x15.nodelink.PortForwardH\x00R\vportForward\x120\n" +
 	"\bregistry\x18\x03 \x01(\v2\x12.nodelink.RegistryH\x00R\bregistry\x12*\n" +
 	"\x06tunnel\x18\x04 \x01(\v2\x10.nodelink.TunnelH\x00R\x06tunnel\x12$\n" +
 	"\x04exec\x18\x05 \x01(\v2\x0e.nodelink.ExecH\x00R\x04exec\x12*\n" +
-	"\x06attach\x18\x06 \x01(\v2\x10.nodelink.AttachH\x00R\x06attachB\x06\n" +
-	"\x04body\"\xa8\x02\n" +
+	"\x06attach\x18\x06 \x01(\v2\x10.nodelink.AttachH\x00R\x06attach\x12-\n" +
+	"\akubelet\x18\a \x01(\v2\x11.nodelink.KubeletH\x00R\akubelet\x12'\n" +
+	"\x05usage\x18\b \x01(\v2\x0f.nodelink.UsageH\x00R\x05usageB\x06\n" +
+	"\x04body\"\xc0\x02\n" +
 	"\x03Log\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x17\n" +
@@ -2583,12 +2910,32 @@ const file_nodelink_proto_rawDesc = "" +
 	"tail_lines\x18\t \x01(\x03R\ttailLines\x12\x1f\n" +
 	"\vlimit_bytes\x18\n" +
 	" \x01(\x03R\n" +
-	"limitBytes\":\n" +
+	"limitBytes\x12\x16\n" +
+	"\x06stream\x18\v \x01(\tR\x06stream\":\n" +
 	"\vPortForward\x12\x17\n" +
 	"\apod_uid\x18\x01 \x01(\tR\x06podUid\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\"\n" +
 	"\n" +
-	"\bRegistry\"h\n" +
+	"\bRegistry\"\t\n" +
+	"\aKubelet\"\a\n" +
+	"\x05Usage\"m\n" +
+	"\tNodeUsage\x12(\n" +
+	"\amachine\x18\x01 \x01(\v2\x0e.nodelink.UsedR\amachine\x126\n" +
+	"\tcontainer\x18\x02 \x03(\v2\x18.nodelink.ContainerUsageR\tcontainer\"\x9b\x01\n" +
+	"\x0eContainerUsage\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x17\n" +
+	"\apod_uid\x18\x03 \x01(\tR\x06podUid\x12\x1c\n" +
+	"\tcontainer\x18\x04 \x01(\tR\tcontainer\x12\"\n" +
+	"\x04used\x18\x05 \x01(\v2\x0e.nodelink.UsedR\x04used\"\xd6\x01\n" +
+	"\x04Used\x12$\n" +
+	"\x0etime_unix_nano\x18\x01 \x01(\x03R\ftimeUnixNano\x12!\n" +
+	"\fwindow_nanos\x18\x02 \x01(\x03R\vwindowNanos\x12\x1d\n" +
+	"\n" +
+	"nano_cores\x18\x03 \x01(\x03R\tnanoCores\x12\x1b\n" +
+	"\tcpu_nanos\x18\x04 \x01(\x03R\bcpuNanos\x12!\n" +
+	"\fmemory_bytes\x18\x05 \x01(\x03R\vmemoryBytes\x12&\n" +
+	"\x0fstart_unix_nano\x18\x06 \x01(\x03R\rstartUnixNano\"h\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -2648,40 +2995,45 @@ func file_nodelink_proto_rawDescGZIP() []byte {
 }
 
 var file_nodelink_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_nodelink_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_nodelink_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_nodelink_proto_goTypes = []any{
-	(Kind)(0),             // 0: nodelink.Kind
-	(*JoinRequest)(nil),   // 1: nodelink.JoinRequest
-	(*JoinResponse)(nil),  // 2: nodelink.JoinResponse
-	(*Refusal)(nil),       // 3: nodelink.Refusal
-	(*AgentMessage)(nil),  // 4: nodelink.AgentMessage
-	(*ServerMessage)(nil), // 5: nodelink.ServerMessage
-	(*Hello)(nil),         // 6: nodelink.Hello
-	(*Inventory)(nil),     // 7: nodelink.Inventory
-	(*Have)(nil),          // 8: nodelink.Have
-	(*Welcome)(nil),       // 9: nodelink.Welcome
-	(*Heartbeat)(nil),     // 10: nodelink.Heartbeat
-	(*Feed)(nil),          // 11: nodelink.Feed
-	(*AccountTokens)(nil), // 12: nodelink.AccountTokens
-	(*AccountToken)(nil),  // 13: nodelink.AccountToken
-	(*Change)(nil),        // 14: nodelink.Change
-	(*Report)(nil),        // 15: nodelink.Report
-	(*PodStatus)(nil),     // 16: nodelink.PodStatus
-	(*Ack)(nil),           // 17: nodelink.Ack
-	(*Renew)(nil),         // 18: nodelink.Renew
-	(*Renewed)(nil),       // 19: nodelink.Renewed
-	(*Open)(nil),          // 20: nodelink.Open
-	(*Log)(nil),           // 21: nodelink.Log
-	(*PortForward)(nil),   // 22: nodelink.PortForward
-	(*Registry)(nil),      // 23: nodelink.Registry
-	(*Tunnel)(nil),        // 24: nodelink.Tunnel
-	(*Exec)(nil),          // 25: nodelink.Exec
-	(*Attach)(nil),        // 26: nodelink.Attach
-	(*Streams)(nil),       // 27: nodelink.Streams
-	(*Console)(nil),       // 28: nodelink.Console
-	(*Size)(nil),          // 29: nodelink.Size
-	(*Exit)(nil),          // 30: nodelink.Exit
-	(*Opened)(nil),        // 31: nodelink.Opened
+	(Kind)(0),              // 0: nodelink.Kind
+	(*JoinRequest)(nil),    // 1: nodelink.JoinRequest
+	(*JoinResponse)(nil),   // 2: nodelink.JoinResponse
+	(*Refusal)(nil),        // 3: nodelink.Refusal
+	(*AgentMessage)(nil),   // 4: nodelink.AgentMessage
+	(*ServerMessage)(nil),  // 5: nodelink.ServerMessage
+	(*Hello)(nil),          // 6: nodelink.Hello
+	(*Inventory)(nil),      // 7: nodelink.Inventory
+	(*Have)(nil),           // 8: nodelink.Have
+	(*Welcome)(nil),        // 9: nodelink.Welcome
+	(*Heartbeat)(nil),      // 10: nodelink.Heartbeat
+	(*Feed)(nil),           // 11: nodelink.Feed
+	(*AccountTokens)(nil),  // 12: nodelink.AccountTokens
+	(*AccountToken)(nil),   // 13: nodelink.AccountToken
+	(*Change)(nil),         // 14: nodelink.Change
+	(*Report)(nil),         // 15: nodelink.Report
+	(*PodStatus)(nil),      // 16: nodelink.PodStatus
+	(*Ack)(nil),            // 17: nodelink.Ack
+	(*Renew)(nil),          // 18: nodelink.Renew
+	(*Renewed)(nil),        // 19: nodelink.Renewed
+	(*Open)(nil),           // 20: nodelink.Open
+	(*Log)(nil),            // 21: nodelink.Log
+	(*PortForward)(nil),    // 22: nodelink.PortForward
+	(*Registry)(nil),       // 23: nodelink.Registry
+	(*Kubelet)(nil),        // 24: nodelink.Kubelet
+	(*Usage)(nil),          // 25: nodelink.Usage
+	(*NodeUsage)(nil),      // 26: nodelink.NodeUsage
+	(*ContainerUsage)(nil), // 27: nodelink.ContainerUsage
+	(*Used)(nil),           // 28: nodelink.Used
+	(*Tunnel)(nil),         // 29: nodelink.Tunnel
+	(*Exec)(nil),           // 30: nodelink.Exec
+	(*Attach)(nil),         // 31: nodelink.Attach
+	(*Streams)(nil),        // 32: nodelink.Streams
+	(*Console)(nil),        // 33: nodelink.Console
+	(*Size)(nil),           // 34: nodelink.Size
+	(*Exit)(nil),           // 35: nodelink.Exit
+	(*Opened)(nil),         // 36: nodelink.Opened
 }
 var file_nodelink_proto_depIdxs = []int32{
 	3,  // 0: nodelink.JoinResponse.refusal:type_name -> nodelink.Refusal
@@ -2706,19 +3058,24 @@ var file_nodelink_proto_depIdxs = []int32{
 	21, // 19: nodelink.Open.log:type_name -> nodelink.Log
 	22, // 20: nodelink.Open.port_forward:type_name -> nodelink.PortForward
 	23, // 21: nodelink.Open.registry:type_name -> nodelink.Registry
-	24, // 22: nodelink.Open.tunnel:type_name -> nodelink.Tunnel
-	25, // 23: nodelink.Open.exec:type_name -> nodelink.Exec
-	26, // 24: nodelink.Open.attach:type_name -> nodelink.Attach
-	27, // 25: nodelink.Exec.streams:type_name -> nodelink.Streams
-	27, // 26: nodelink.Attach.streams:type_name -> nodelink.Streams
-	29, // 27: nodelink.Console.resize:type_name -> nodelink.Size
-	30, // 28: nodelink.Console.exit:type_name -> nodelink.Exit
-	3,  // 29: nodelink.Opened.refusal:type_name -> nodelink.Refusal
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	29, // 22: nodelink.Open.tunnel:type_name -> nodelink.Tunnel
+	30, // 23: nodelink.Open.exec:type_name -> nodelink.Exec
+	31, // 24: nodelink.Open.attach:type_name -> nodelink.Attach
+	24, // 25: nodelink.Open.kubelet:type_name -> nodelink.Kubelet
+	25, // 26: nodelink.Open.usage:type_name -> nodelink.Usage
+	28, // 27: nodelink.NodeUsage.machine:type_name -> nodelink.Used
+	27, // 28: nodelink.NodeUsage.container:type_name -> nodelink.ContainerUsage
+	28, // 29: nodelink.ContainerUsage.used:type_name -> nodelink.Used
+	32, // 30: nodelink.Exec.streams:type_name -> nodelink.Streams
+	32, // 31: nodelink.Attach.streams:type_name -> nodelink.Streams
+	34, // 32: nodelink.Console.resize:type_name -> nodelink.Size
+	35, // 33: nodelink.Console.exit:type_name -> nodelink.Exit
+	3,  // 34: nodelink.Opened.refusal:type_name -> nodelink.Refusal
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_nodelink_proto_init() }
@@ -2753,8 +3110,10 @@ func file_nodelink_proto_init() {
 		(*Open_Tunnel)(nil),
 		(*Open_Exec)(nil),
 		(*Open_Attach)(nil),
+		(*Open_Kubelet)(nil),
+		(*Open_Usage)(nil),
 	}
-	file_nodelink_proto_msgTypes[27].OneofWrappers = []any{
+	file_nodelink_proto_msgTypes[32].OneofWrappers = []any{
 		(*Console_Stdin)(nil),
 		(*Console_StdinClosed)(nil),
 		(*Console_Resize)(nil),
@@ -2768,7 +3127,7 @@ func file_nodelink_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nodelink_proto_rawDesc), len(file_nodelink_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

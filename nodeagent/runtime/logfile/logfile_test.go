@@ -223,6 +223,20 @@ func TestLongLineCountsOnce(t *testing.T) {
 	})
 }
 
+func TestOneStream(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "0.log")
+	w := create(t, path, Options{})
+	out, warnings := w.Stream("stdout"), w.Stream("stderr")
+	write(t, out, "a\n", "b\n")
+	write(t, warnings, "x\n")
+	write(t, out, "c\n")
+	for stream, want := range map[string]string{"": "a\nb\nx\nc\n", "stdout": "a\nb\nc\n", "stderr": "x\n"} {
+		if got := read(t, path, ReadOptions{Stream: stream}); got != want {
+			t.Errorf("%q: %q, want %q", stream, got, want)
+		}
+	}
+}
+
 func TestMalformedLinesAreLeftOut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "0.log")
 	data := "nonsense\n" +

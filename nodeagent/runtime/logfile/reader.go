@@ -20,6 +20,8 @@ type ReadOptions struct {
 	Since time.Time
 	// Timestamps begins every line with its time and a space.
 	Timestamps bool
+	// Stream is the only one to write, "stdout" or "stderr"; "": both. Tail counts the lines of both.
+	Stream string
 	// LimitBytes ends the output, also within a line; 0: no limit.
 	LimitBytes int64
 }
@@ -117,7 +119,7 @@ func (p *printer) print(r record) error {
 		}
 		return nil
 	}
-	if r.time.Before(p.o.Since) {
+	if r.time.Before(p.o.Since) || p.o.Stream != "" && r.stream != p.o.Stream {
 		return nil
 	}
 	if p.o.Timestamps && !p.mid[r.stream] {
