@@ -17,7 +17,6 @@ func flowSchemas() *Kind {
 		New:                 newObject[flowcontrolv1.FlowSchema],
 		NewList:             newList[flowcontrolv1.FlowSchemaList],
 		UnconditionalUpdate: true,
-		Inert:               "requests are not sorted by it",
 
 		PrepareForCreate: typed(func(f *flowcontrolv1.FlowSchema) {
 			f.Status = flowcontrolv1.FlowSchemaStatus{}

@@ -20,7 +20,6 @@ func priorityLevelConfigurations() *Kind {
 		New:                 newObject[flowcontrolv1.PriorityLevelConfiguration],
 		NewList:             newList[flowcontrolv1.PriorityLevelConfigurationList],
 		UnconditionalUpdate: true,
-		Inert:               "requests are not limited by it",
 
 		PrepareForCreate: typed(func(l *flowcontrolv1.PriorityLevelConfiguration) {
 			l.Status = flowcontrolv1.PriorityLevelConfigurationStatus{}

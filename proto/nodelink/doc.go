@@ -46,6 +46,7 @@
 //
 // and Usage is answered with one:
 //
+//	control plane                            agent
 //	   | Open{Usage} ----------------------------> |
 //	   | <------------ Opened{} or its refusal     |
 //	   | <------------ NodeUsage                   |
