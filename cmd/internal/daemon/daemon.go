@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -99,8 +100,13 @@ func Main(c *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // from here on an interrupt has its usual meaning
+	var settling sync.WaitGroup
+	settling.Go(func() { settle(ctx) })
 	err := c.ExecuteContext(ctx)
-	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
+	interrupted := ctx.Err() != nil
+	stop()
+	settling.Wait()
+	if err == nil || errors.Is(err, context.Canceled) && interrupted {
 		return 0
 	}
 	fmt.Fprintln(os.Stderr, "error:", err)
