@@ -20,6 +20,7 @@ stop: ## end what `make run` started
 test: check ## everything
 	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v '/samples$$')
 	$(GO) test ./samples # stories of real processes, alone on the machine
+	cd samples/clients && $(GO) test . # Helm, client-go, controller-runtime
 
 check: ## vet, staticcheck, and the builds of every platform
 	$(GO) vet ./...

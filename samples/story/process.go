@@ -1,4 +1,4 @@
-package samples_test
+package story
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,5 +128,35 @@ func (s *story) end() {
 	for _, p := range s.processes {
 		log, err := os.ReadFile(s.file(p.name + ".log"))
 		s.t.Logf("%s said (%v):\n%s", p.name, err, log)
+	}
+}
+
+// Up starts a one-machine cluster of the built commands, which ends with the test, and returns the path of the
+// administrator's kubeconfig. root is the folder of our go.mod.
+func Up(t *testing.T, root string) string {
+	t.Helper()
+	root, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &story{t: t, dir: t.TempDir()}
+	t.Cleanup(s.end)
+	err = s.start("up", os.Environ(), filepath.Join(Build(t, root), "wherryd"), "up", "--data-dir", "data", "--listen", "127.0.0.1:0",
+		"--node-name", "first", "--node-port-address", "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for deadline := time.After(patience); ; {
+		out, err := os.ReadFile(s.file("up.out"))
+		if err == nil && strings.HasPrefix(string(out), "ready: ") {
+			return s.file("data/admin.kubeconfig")
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("the cluster is not ready: %s, %v", out, err)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package samples_test
+package story
 
 import (
 	"errors"

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package samples_test
+package story
 
 import "errors"
 
