@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,13 +22,14 @@ func TestTheKubeconfigNeverHoldsACertificateThatHasEnded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var file []byte
-		full := false
-		write := func() (err error) {
-			if full {
+		var file atomic.Value // []byte
+		var full atomic.Bool
+		write := func() error {
+			if full.Load() {
 				return errors.New("no space left on device")
 			}
-			file, err = p.Kubeconfig("https://127.0.0.1:1", "admin", "system:masters")
+			b, err := p.Kubeconfig("https://127.0.0.1:1", "admin", "system:masters")
+			file.Store(b)
 			return err
 		}
 		if err := write(); err != nil {
@@ -41,7 +43,7 @@ func TestTheKubeconfigNeverHoldsACertificateThatHasEnded(t *testing.T) {
 		}()
 		check := func() {
 			t.Helper()
-			config, err := clientcmd.RESTConfigFromKubeConfig(file)
+			config, err := clientcmd.RESTConfigFromKubeConfig(file.Load().([]byte))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,9 +60,9 @@ func TestTheKubeconfigNeverHoldsACertificateThatHasEnded(t *testing.T) {
 			time.Sleep(month)
 			check()
 		}
-		full = true
+		full.Store(true)
 		time.Sleep(9 * month)
-		full = false
+		full.Store(false)
 		time.Sleep(2 * time.Hour)
 		check()
 		cancel()
