@@ -211,7 +211,7 @@ func (o *Orchestrator) open(ctx context.Context) error {
 	whole := func() *state.State { return o.state }
 	o.roles = rbac.New(whole)
 	o.authorizer = auth.InOrder{auth.Builtin{}, node.New(whole), o.roles}
-	if o.state, err = state.Open(ctx, o.sealed, state.Options{Kinds: kinds, Admission: admission.Default(o.guards()...), Managers: managers}); err != nil {
+	if o.state, err = state.Open(ctx, o.sealed, state.Options{Kinds: kinds, Admission: admission.Default(o.guards(managers)...), Managers: managers}); err != nil {
 		return fmt.Errorf("reading the state: %w", err)
 	}
 	return o.assemble()
@@ -226,14 +226,15 @@ func (o *Orchestrator) mayAsk(ctx context.Context, user *authenticationv1.UserIn
 }
 
 // guards are the rules of admission that ask who may do what.
-func (o *Orchestrator) guards() []any {
+func (o *Orchestrator) guards(managers *apiserver.Managers) []any {
 	hooks := webhook.New(webhook.Config{
 		DialService: func(ctx context.Context, namespace, name string, port int32) (net.Conn, error) {
 			return o.api.DialService(ctx, namespace, name, port)
 		},
 		Authorizer: o.authorizer, Logger: o.log,
 	})
-	o.outside = admission.NewGate(hooks.Mutating(), policy.New(o.authorizer), hooks.Validating())
+	o.outside = admission.NewGate(
+		policy.NewMutating(o.authorizer, managers.Types), hooks.Mutating(), policy.NewValidating(o.authorizer), hooks.Validating())
 	return []any{
 		admission.NodeRestriction{Authorizer: o.authorizer}, admission.Certificates{Authorizer: o.authorizer},
 		rbac.Guard{Authorizer: o.authorizer, Roles: o.roles},

@@ -17,6 +17,7 @@ import (
 // Managers keep who owns which field, one per kind and subresource.
 type Managers struct {
 	kinds  *resource.Registry
+	types  managedfields.TypeConverter // of kinds that are built in
 	byDoor map[door]*managedfields.FieldManager
 	custom customManagers
 	new    shapes
@@ -29,9 +30,9 @@ type door struct {
 
 // NewManagers prepares the managers of all kinds.
 func NewManagers(kinds *resource.Registry) (*Managers, error) {
-	m := &Managers{kinds: kinds, byDoor: map[door]*managedfields.FieldManager{}}
 	scheme := kinds.Scheme()
-	types := converter{openapi.TypeConverter(scheme)}
+	m := &Managers{kinds: kinds, types: openapi.TypeConverter(scheme), byDoor: map[door]*managedfields.FieldManager{}}
+	types := converter{m.types}
 	add := func(kind *resource.Kind, subresource string) error {
 		manager, err := managedfields.NewDefaultFieldManager(types, versions{kinds.Converter()}, scheme, scheme,
 			kind.GroupVersionKind, kind.GroupVersion(), subresource, filters(kinds.Versions(kind), subresource))

@@ -20,6 +20,34 @@ import (
 type customManagers struct {
 	mu     sync.Mutex
 	byKind map[*resource.Kind]map[string]*managedfields.FieldManager
+	types  map[*resource.Kind]managedfields.TypeConverter // of all versions of a kind
+}
+
+// Types finds what an object, shown as one of kind, is merged by.
+func (m *Managers) Types(kind *resource.Kind, obj runtime.Object) (managedfields.TypeConverter, error) {
+	if _, custom := obj.(runtime.Unstructured); !custom {
+		return m.types, nil
+	}
+	m.custom.mu.Lock()
+	defer m.custom.mu.Unlock()
+	return m.customTypes(kind)
+}
+
+// customTypes is asked with custom.mu held.
+func (m *Managers) customTypes(kind *resource.Kind) (managedfields.TypeConverter, error) {
+	if types := m.custom.types[kind]; types != nil {
+		return types, nil
+	}
+	types, err := openapi.CustomTypes(m.kinds.Versions(kind))
+	if err != nil {
+		return nil, err
+	}
+	m.forget()
+	if m.custom.types == nil {
+		m.custom.types = map[*resource.Kind]managedfields.TypeConverter{}
+	}
+	m.custom.types[kind] = types
+	return types, nil
 }
 
 // of finds who keeps the fields that are written through a door.
@@ -54,11 +82,12 @@ func (m *Managers) forget() {
 		served[kind] = true
 	}
 	maps.DeleteFunc(m.custom.byKind, func(kind *resource.Kind, _ map[string]*managedfields.FieldManager) bool { return !served[kind] })
+	maps.DeleteFunc(m.custom.types, func(kind *resource.Kind, _ managedfields.TypeConverter) bool { return !served[kind] })
 }
 
 func (m *Managers) makeCustom(kind *resource.Kind, subresource string) (*managedfields.FieldManager, error) {
 	versions := m.kinds.Versions(kind)
-	types, err := openapi.CustomTypes(versions)
+	types, err := m.customTypes(kind)
 	if err != nil {
 		return nil, err
 	}

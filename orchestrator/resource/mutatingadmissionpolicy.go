@@ -16,7 +16,6 @@ func mutatingAdmissionPolicies() *Kind {
 		Categories:       []string{"api-extensions"},
 		New:              newObject[admissionv1.MutatingAdmissionPolicy],
 		NewList:          newList[admissionv1.MutatingAdmissionPolicyList],
-		Inert:            "nothing is changed by it, and its expressions are not compiled",
 
 		PrepareForCreate: typed(func(p *admissionv1.MutatingAdmissionPolicy) { p.Generation = 1 }),
 		PrepareForUpdate: typedUpdate(func(p, old *admissionv1.MutatingAdmissionPolicy) {

@@ -17,7 +17,6 @@ func mutatingAdmissionPolicyBindings() *Kind {
 		Categories:       []string{"api-extensions"},
 		New:              newObject[admissionv1.MutatingAdmissionPolicyBinding],
 		NewList:          newList[admissionv1.MutatingAdmissionPolicyBindingList],
-		Inert:            "nothing is changed by it",
 
 		PrepareForCreate: typed(func(b *admissionv1.MutatingAdmissionPolicyBinding) { b.Generation = 1 }),
 		PrepareForUpdate: typedUpdate(func(b, old *admissionv1.MutatingAdmissionPolicyBinding) {

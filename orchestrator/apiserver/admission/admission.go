@@ -25,48 +25,62 @@ type (
 	}
 )
 
-// Once is a Mutating that asks others outside of this program, and is not asked again after they changed the object.
-type Once interface{ Once() }
+// Remembering is a rule of the first phase that knows, when it is asked once more about a request, what it did the first
+// time. Begin makes what is asked about one request, by one goroutine.
+type Remembering interface{ Begin() Mutating }
 
 // Chain asks rules in order; the first refusal counts.
 type Chain struct {
-	mutating   []Mutating
+	mutating   []func() Mutating
 	validating []Validating
 }
 
-// New makes a chain of rules, each a Mutating, a Validating or both.
+// New makes a chain of rules, each a Mutating, a Remembering, a Validating or several of them.
 func New(rules ...any) *Chain {
 	c := &Chain{}
 	for _, rule := range rules {
 		m, mutates := rule.(Mutating)
+		r, remembers := rule.(Remembering)
 		v, validates := rule.(Validating)
-		if mutates {
-			c.mutating = append(c.mutating, m)
+		switch {
+		case mutates:
+			c.mutating = append(c.mutating, func() Mutating { return m })
+		case remembers:
+			c.mutating = append(c.mutating, r.Begin)
 		}
 		if validates {
 			c.validating = append(c.validating, v)
 		}
-		if !mutates && !validates {
+		if !mutates && !remembers && !validates {
 			panic(fmt.Sprintf("admission: %T is no rule", rule))
 		}
 	}
 	return c
 }
 
-// Admit implements state.Admission.
+// Admit implements state.Admission. All are asked once more after users' rules changed the object.
 func (c *Chain) Admit(ctx context.Context, a *state.Attributes) error {
-	for _, rule := range c.mutating {
-		if err := rule.Admit(ctx, a); err != nil {
-			return err
-		}
+	rules := c.begin()
+	if err := rules.Admit(ctx, a); err != nil || !a.Replaced {
+		return err
 	}
-	if !a.Replaced {
-		return nil
+	return rules.Admit(ctx, a)
+}
+
+// asked are the rules of the first phase as they are asked about one request.
+type asked []Mutating
+
+func (c *Chain) begin() asked {
+	rules := make(asked, len(c.mutating))
+	for i, begin := range c.mutating {
+		rules[i] = begin()
 	}
-	for _, rule := range c.mutating {
-		if _, once := rule.(Once); once {
-			continue
-		}
+	return rules
+}
+
+// Admit asks each once.
+func (r asked) Admit(ctx context.Context, a *state.Attributes) error {
+	for _, rule := range r {
 		if err := rule.Admit(ctx, a); err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ import (
 // BenchmarkCreatePod is what the rules cost a pod, with no quota and under one.
 func BenchmarkCreatePod(b *testing.B) {
 	hooks := webhook.New(webhook.Config{})
-	all := admission.Default(hooks.Mutating(), policy.New(nil), hooks.Validating())
+	all := admission.Default(hooks.Mutating(), policy.NewValidating(nil), hooks.Validating())
 	for name, test := range map[string]struct {
 		rules state.Admission
 		quota bool

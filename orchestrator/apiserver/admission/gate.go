@@ -20,15 +20,12 @@ func NewGate(rules ...any) *Gate { return &Gate{rules: New(rules...)} }
 // Open lets requests through to the rules.
 func (g *Gate) Open() { g.open.Store(true) }
 
-// Once implements Once.
-func (g *Gate) Once() {}
-
-// Admit implements Mutating.
-func (g *Gate) Admit(ctx context.Context, a *state.Attributes) error {
+// Begin implements Remembering.
+func (g *Gate) Begin() Mutating {
 	if !g.open.Load() {
-		return nil
+		return asked(nil)
 	}
-	return g.rules.Admit(ctx, a)
+	return g.rules.begin()
 }
 
 // Validate implements Validating.

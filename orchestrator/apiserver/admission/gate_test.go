@@ -27,7 +27,7 @@ func TestAGateIsClosedAtFirst(t *testing.T) {
 		g := admission.NewGate(strict{phase})
 		ask := func() error {
 			a := &state.Attributes{}
-			return errors.Join(g.Admit(t.Context(), a), g.Validate(t.Context(), a))
+			return errors.Join(g.Begin().Admit(t.Context(), a), g.Validate(t.Context(), a))
 		}
 		if err := ask(); err != nil {
 			t.Error(err)

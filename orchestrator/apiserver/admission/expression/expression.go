@@ -80,9 +80,16 @@ var base = sync.OnceValue(func() *environment.EnvSet {
 // Set are expressions that see the same variables. It may be asked concurrently.
 type Set struct{ compiler *plugin.CompositedCompiler }
 
+// bare compiles expressions without variables of their own: one environment for all of them, as making one takes tens of
+// milliseconds.
+var bare = sync.OnceValues(func() (*plugin.CompositedCompiler, error) { return plugin.NewCompositedCompiler(base()) })
+
 // NewSet makes a set with the variables that expressions of it and later variables see as variables.NAME.
 func NewSet(variables []Named, o Declared) (*Set, error) {
-	compiler, err := plugin.NewCompositedCompiler(base())
+	compiler, err := bare()
+	if err == nil && len(variables) > 0 {
+		compiler, err = plugin.NewCompositedCompiler(base())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("building an environment for expressions: %w", err)
 	}

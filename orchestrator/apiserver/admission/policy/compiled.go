@@ -13,9 +13,8 @@ import (
 	"wherry/orchestrator/apiserver/admission/expression"
 )
 
-// compiled are the expressions of a policy at one revision.
+// compiled are the expressions of a ValidatingAdmissionPolicy.
 type compiled struct {
-	revision    string
 	set         *expression.Set
 	spec        *admissionregistrationv1.ValidatingAdmissionPolicySpec
 	conditions  expression.Evaluator // nil: none
@@ -24,26 +23,16 @@ type compiled struct {
 	notes       expression.Evaluator
 }
 
-// maxCompiled bounds how many policies are kept compiled.
-const maxCompiled = 1000
-
-// compile compiles the policy once. What does not compile says so when it is asked.
-func (r *Rule) compile(p *admissionregistrationv1.ValidatingAdmissionPolicy) (*compiled, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c := r.compiled[string(p.UID)]; c != nil && c.revision == p.ResourceVersion {
-		return c, nil
-	}
-	params := p.Spec.ParamKind != nil
+// compile compiles a policy. What does not compile says so when it is asked.
+func compile(spec *admissionregistrationv1.ValidatingAdmissionPolicySpec) (*compiled, error) {
+	params := spec.ParamKind != nil
 	all, plain := expression.Declared{HasParams: params, HasAuthorizer: true}, expression.Declared{HasParams: params}
-	var variables, conditions, validations, messages, notes []expression.Named
-	for _, v := range p.Spec.Variables {
-		variables = append(variables, expression.Any(v.Name, v.Expression))
+	set, err := expression.NewSet(variables(spec.Variables), all)
+	if err != nil {
+		return nil, err
 	}
-	for _, c := range p.Spec.MatchConditions {
-		conditions = append(conditions, expression.Bool(c.Name, c.Expression))
-	}
-	for _, v := range p.Spec.Validations {
+	var validations, messages, notes []expression.Named
+	for _, v := range spec.Validations {
 		validations = append(validations, expression.Bool("", v.Expression))
 		var message expression.Named
 		if v.MessageExpression != "" {
@@ -51,23 +40,13 @@ func (r *Rule) compile(p *admissionregistrationv1.ValidatingAdmissionPolicy) (*c
 		}
 		messages = append(messages, message)
 	}
-	for _, n := range p.Spec.AuditAnnotations {
+	for _, n := range spec.AuditAnnotations {
 		notes = append(notes, expression.TextOrNull(n.Key, n.ValueExpression))
 	}
-	set, err := expression.NewSet(variables, all)
-	if err != nil {
-		return nil, err
-	}
-	c := &compiled{revision: p.ResourceVersion, set: set, spec: &p.Spec,
-		validations: set.Compile(validations, all), messages: set.Compile(messages, plain), notes: set.Compile(notes, all)}
-	if len(conditions) > 0 {
-		c.conditions = set.Compile(conditions, all)
-	}
-	if len(r.compiled) >= maxCompiled {
-		clear(r.compiled)
-	}
-	r.compiled[string(p.UID)] = c
-	return c, nil
+	return &compiled{
+		set: set, spec: spec, conditions: conditions(set, spec.MatchConditions, all),
+		validations: set.Compile(validations, all), messages: set.Compile(messages, plain), notes: set.Compile(notes, all),
+	}, nil
 }
 
 // note is an audit annotation.
@@ -86,19 +65,11 @@ func (c *compiled) judge(ctx context.Context, in *expression.Input, param runtim
 			refusals = append(refusals, refusal{message: why.Error(), index: i})
 		}
 	}
-	if c.conditions != nil {
-		results, _, err := in.Ask(ctx, c.set, c.conditions, param, expression.CostOfConditions)
-		holds := false
-		if err == nil {
-			holds, err = expression.AllHold(results)
-		}
-		if err != nil {
-			failed(0, err)
-			return refusals, nil
-		}
-		if !holds {
-			return nil, nil
-		}
+	if holds, err := hold(ctx, in, c.set, c.conditions, param); err != nil {
+		failed(0, err)
+		return refusals, nil
+	} else if !holds {
+		return nil, nil
 	}
 	results, left, err := in.Ask(ctx, c.set, c.validations, param, expression.CostOfPolicy)
 	if err != nil {

@@ -15,9 +15,8 @@ import (
 	"wherry/orchestrator/state"
 )
 
-// params are the objects with which a binding has the policy judge; one nil where the policy wants none.
-func (q *asked) params(ctx context.Context, b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) ([]runtime.Object, error) {
-	want, ref := q.policy.Spec.ParamKind, b.Spec.ParamRef
+// params are the objects that a binding gives its policy; one nil where the policy wants none.
+func params(ctx context.Context, a *state.Attributes, want *admissionregistrationv1.ParamKind, ref *admissionregistrationv1.ParamRef) ([]runtime.Object, error) {
 	if want == nil || ref == nil {
 		return []runtime.Object{nil}, nil
 	}
@@ -25,15 +24,15 @@ func (q *asked) params(ctx context.Context, b *admissionregistrationv1.Validatin
 	if err != nil {
 		return nil, err
 	}
-	kind, ok := q.a.Reader.Kinds().Kind(gv.WithKind(want.Kind))
+	kind, ok := a.Reader.Kinds().Kind(gv.WithKind(want.Kind))
 	if !ok {
 		return nil, fmt.Errorf("failed to find resource referenced by paramKind: '%v'", gv.WithKind(want.Kind))
 	}
-	namespace, err := paramNamespace(kind, ref, q.a.Namespace)
+	namespace, err := paramNamespace(kind, ref, a.Namespace)
 	if err != nil {
 		return nil, err
 	}
-	found, err := q.find(ctx, kind, ref, namespace)
+	found, err := find(ctx, a.Reader, kind, ref, namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -58,10 +57,10 @@ func paramNamespace(kind *resource.Kind, ref *admissionregistrationv1.ParamRef, 
 	return of, nil
 }
 
-func (q *asked) find(ctx context.Context, kind *resource.Kind, ref *admissionregistrationv1.ParamRef, namespace string) ([]runtime.Object, error) {
+func find(ctx context.Context, s *state.State, kind *resource.Kind, ref *admissionregistrationv1.ParamRef, namespace string) ([]runtime.Object, error) {
 	var entries []*state.Entry
 	if ref.Name != "" {
-		e, err := q.a.Reader.Get(ctx, kind, namespace, ref.Name)
+		e, err := s.Get(ctx, kind, namespace, ref.Name)
 		if apierrors.IsNotFound(err) {
 			return nil, nil
 		}
@@ -74,7 +73,7 @@ func (q *asked) find(ctx context.Context, kind *resource.Kind, ref *admissionreg
 		if err != nil {
 			return nil, err
 		}
-		page, err := q.a.Reader.List(ctx, kind, state.ListOptions{Selector: state.Selector{Namespace: namespace, Labels: selector}})
+		page, err := s.List(ctx, kind, state.ListOptions{Selector: state.Selector{Namespace: namespace, Labels: selector}})
 		if err != nil {
 			return nil, err
 		}

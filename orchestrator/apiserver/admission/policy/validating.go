@@ -1,5 +1,5 @@
-// Package policy is the admission rule of ValidatingAdmissionPolicies: CEL expressions that bindings put in force, with
-// parameters that are objects of any kind.
+// Package policy are the admission rules of MutatingAdmissionPolicies and ValidatingAdmissionPolicies: CEL expressions that
+// bindings put in force, with parameters that are objects of any kind.
 package policy
 
 import (
@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,21 +16,18 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"wherry/orchestrator/apiserver/admission/expression"
-	"wherry/orchestrator/apiserver/admission/match"
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/state"
 )
 
-// Rule is a Validating rule. See New.
-type Rule struct {
+// Validating is the rule of ValidatingAdmissionPolicies. See NewValidating.
+type Validating struct {
 	authorizer auth.Authorizer
-
-	mu       sync.Mutex
-	compiled map[string]*compiled // by the policy's uid
+	compiled   cache[*compiled]
 }
 
-// New makes the rule. The authorizer is what expressions ask.
-func New(a auth.Authorizer) *Rule { return &Rule{authorizer: a, compiled: map[string]*compiled{}} }
+// NewValidating makes the rule. The authorizer is what expressions ask.
+func NewValidating(a auth.Authorizer) *Validating { return &Validating{authorizer: a} }
 
 // refusal is a decision against a request.
 type refusal struct {
@@ -41,7 +37,7 @@ type refusal struct {
 }
 
 // Validate implements admission.Validating. All policies are asked; the first refusal that a binding enforces counts.
-func (r *Rule) Validate(ctx context.Context, a *state.Attributes) error {
+func (r *Validating) Validate(ctx context.Context, a *state.Attributes) error {
 	policies := state.List[*admissionregistrationv1.ValidatingAdmissionPolicy](a.Reader, state.Selector{})
 	if len(policies) == 0 {
 		return nil
@@ -67,7 +63,7 @@ func (r *Rule) Validate(ctx context.Context, a *state.Attributes) error {
 
 // asked is one policy on one request.
 type asked struct {
-	rule   *Rule
+	rule   *Validating
 	a      *state.Attributes
 	policy *admissionregistrationv1.ValidatingAdmissionPolicy
 	input  *expression.Input   // made when it is needed
@@ -109,25 +105,15 @@ func (q *asked) forgives() bool {
 
 // judge finds what is against the request. Errors: the policy or the binding cannot be asked at all.
 func (q *asked) judge(ctx context.Context, b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) ([]refusal, error) {
-	criteria := criteriaOf(q.policy.Spec.MatchConstraints)
-	kind, err := criteria.Match(q.a)
+	kind, err := wanted(q.a, q.policy.Spec.MatchConstraints, b.Spec.MatchResources)
 	if err != nil || kind == nil {
 		return nil, err
 	}
-	if b.Spec.MatchResources != nil {
-		narrower := criteriaOf(b.Spec.MatchResources)
-		if len(b.Spec.MatchResources.ResourceRules) == 0 {
-			narrower.Rules = anything
-		}
-		if wanted, err := narrower.Match(q.a); err != nil || wanted == nil {
-			return nil, err
-		}
-	}
-	params, err := q.params(ctx, b)
+	params, err := params(ctx, q.a, q.policy.Spec.ParamKind, b.Spec.ParamRef)
 	if err != nil || len(params) == 0 {
 		return nil, err
 	}
-	c, err := q.rule.compile(q.policy)
+	c, err := q.rule.compiled.get(&q.policy.ObjectMeta, func() (*compiled, error) { return compile(&q.policy.Spec) })
 	if err != nil {
 		return nil, err
 	}
@@ -147,29 +133,6 @@ func (q *asked) judge(ctx context.Context, b *admissionregistrationv1.Validating
 		}
 	}
 	return all, nil
-}
-
-// anything is a binding that names no resources.
-var anything = []match.Rule{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
-	Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.OperationAll},
-	Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}},
-}}}
-
-func criteriaOf(m *admissionregistrationv1.MatchResources) *match.Criteria {
-	if m == nil {
-		return &match.Criteria{}
-	}
-	named := func(rules []admissionregistrationv1.NamedRuleWithOperations) []match.Rule {
-		var all []match.Rule
-		for _, r := range rules {
-			all = append(all, match.Rule{RuleWithOperations: r.RuleWithOperations, Names: r.ResourceNames})
-		}
-		return all
-	}
-	return &match.Criteria{
-		Rules: named(m.ResourceRules), Exclude: named(m.ExcludeResourceRules), Namespaces: m.NamespaceSelector, Objects: m.ObjectSelector,
-		Equivalent: m.MatchPolicy == nil || *m.MatchPolicy == admissionregistrationv1.Equivalent,
-	}
 }
 
 // denied is the Status of a refusal.
