@@ -356,7 +356,7 @@ func (a *Agent) execer(ctx context.Context, id runtime.ID) (runtime.Execer, erro
 		if execer, ok := d.(runtime.Execer); ok {
 			return execer, nil
 		}
-		return nil, fmt.Errorf("the %s runtime takes no exec and attach yet: a module has no shell and no second process", d.Name())
+		return nil, fmt.Errorf("the %s runtime takes no exec and attach", d.Name())
 	}
 	return nil, fmt.Errorf("container %q does not run", id.Container)
 }

@@ -141,12 +141,20 @@ type Spec struct {
 
 	// MemoryBytes bounds linear memory, tables, the native stack and what the host holds for the guest; 0: a page less
 	// than 4 GiB.
-	MemoryBytes   int64
-	CPUMillis     int64 // limit in thousandths of a core; 0: none
+	MemoryBytes int64
+	CPUMillis   int64 // limit in thousandths of a core; 0: none
+	// Budget replaces MemoryBytes and CPUMillis by what the guest shares with others; nil: a budget of its own.
+	Budget        *Budget
 	RequestMillis int64 // weight against other guests when the machine is busy, in thousandths of a core
 	Descriptors   int   // limit; 0: 1024
 	OutputRate    int64 // bytes a second that may be written to Stdout, and to Stderr; 0: as many as it likes
 }
+
+// Budget is what instances may take together of memory and of processor time.
+type Budget = engine.Budget
+
+// NewBudget returns a budget of bytes and of thousandths of a core; 0: no limit.
+func NewBudget(memoryBytes, cpuMillis int64) *Budget { return engine.NewBudget(memoryBytes, cpuMillis) }
 
 // Reasons of an Exit.
 const (
@@ -168,6 +176,7 @@ type Exit struct {
 // Instance is a guest that has been started.
 type Instance struct {
 	process *engine.Process
+	budget  *Budget
 	system  *wasip1.System
 	done    chan struct{}
 	exit    Exit // set before done is closed
@@ -179,10 +188,11 @@ func (h *Host) Start(ctx context.Context, m *Module, s Spec) (*Instance, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("wasm: start %s: %w", s.Name, err)
 	}
-	i := &Instance{done: make(chan struct{})}
-	i.process = m.m.Prepare(s.Tenant, s.Name, engine.Limits{
-		MemoryBytes: s.MemoryBytes, CPUMillis: s.CPUMillis, RequestMillis: s.RequestMillis,
-	})
+	i := &Instance{budget: s.Budget, done: make(chan struct{})}
+	if i.budget == nil {
+		i.budget = NewBudget(s.MemoryBytes, s.CPUMillis)
+	}
+	i.process = m.m.Prepare(s.Tenant, s.Name, i.budget, s.RequestMillis)
 	var err error
 	i.system, err = wasip1.New(wasip1.Config{
 		Args: s.Args, Env: s.Env,
@@ -260,5 +270,5 @@ func (i *Instance) Exit() Exit { return i.exit }
 func (i *Instance) Terminate() { i.system.Terminate() }
 func (i *Instance) Kill()      { i.process.Kill() }
 
-// Usage is CPU time since the start and memory held now.
-func (i *Instance) Usage() (cpu time.Duration, memory int64) { return i.process.Usage() }
+// Usage is CPU time since the start and memory held now, of all that share the instance's budget.
+func (i *Instance) Usage() (cpu time.Duration, memory int64) { return i.budget.Usage() }

@@ -66,6 +66,7 @@ func (s *specs) make(p *corev1.Pod, have *Have, spec *corev1.Container) (runtime
 		Args:    expandAll(spec.Args, lookup),
 		Env:     merge(image.Env, vars, hostname(p, s.domain)),
 		Dir:     spec.WorkingDir,
+		Stdin:   spec.Stdin, StdinOnce: spec.StdinOnce,
 		Mounts:  mounts,
 		Ports:   ports(spec), HostNetwork: p.Spec.HostNetwork,
 		MemoryBytes: spec.Resources.Limits.Memory().Value(),

@@ -47,7 +47,6 @@ var containerRefusals = []struct {
 	{"lifecycle.preStop.exec", func(c *corev1.Container) bool { return hasExec(preStop(c)) }, noExec},
 	{"lifecycle.stopSignal", func(c *corev1.Container) bool { return c.Lifecycle != nil && c.Lifecycle.StopSignal != nil }, "guests have no signals"},
 	{"volumeDevices", func(c *corev1.Container) bool { return len(c.VolumeDevices) > 0 }, "guests have no block devices"},
-	{"stdin", func(c *corev1.Container) bool { return c.Stdin }, "attach is not supported"},
 	{"tty", func(c *corev1.Container) bool { return c.TTY }, "guests have no terminal"},
 	{"resources.claims", func(c *corev1.Container) bool { return len(c.Resources.Claims) > 0 }, "there are no devices to be claimed"},
 	{"securityContext.privileged", func(c *corev1.Container) bool {

@@ -71,6 +71,10 @@ type Spec struct {
 	Env     []string // "K=V", complete
 	Dir     string   // working directory in the container; "" the image's
 
+	// Stdin has standard input come from those who attach; without it there is none. With StdinOnce it ends with the first of
+	// them.
+	Stdin, StdinOnce bool
+
 	Mounts []Mount
 	// Ports are the declared container ports, in order: listeners that a preview 1
 	// guest is handed.

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"sync/atomic"
 	"time"
 
 	"wherry/wasm/meter"
@@ -15,17 +14,14 @@ const (
 	maxSlice = 20 * time.Millisecond
 )
 
-// clock measures and limits the CPU time of one guest. It is the guest goroutine's, but for used.
+// clock measures the CPU time of one guest, and limits it to the quota that the guest may share with others. It is the guest
+// goroutine's.
 //
 // Time counts between ticks, when the guest or a host function that it called was running; not while it waits.
 type clock struct {
-	quota   time.Duration // in a period; 0: no limit
-	resumed moment        // when the guest last began or went on
-	used    atomic.Int64  // nanoseconds since the start
+	budget  *Budget
+	resumed moment // when the guest last began or went on
 	now     func() moment
-
-	period time.Time     // when the current one began
-	spent  time.Duration // in it, debts included
 }
 
 // moment is a point in time, and in the processor time of a thread; thread 0: that is not known.
@@ -35,14 +31,12 @@ type moment struct {
 	cpu    time.Duration
 }
 
-func newClock(millis int64) *clock {
-	return &clock{quota: time.Duration(millis) * period / 1000, now: thisMoment}
-}
+func newClock(b *Budget) *clock { return &clock{budget: b, now: thisMoment} }
 
 // start begins to count.
 func (c *clock) start() {
 	c.resumed = c.now()
-	c.period = c.resumed.time
+	c.budget.quota.begin(c.resumed.time)
 }
 
 // pause counts the time since the guest went on, and returns it.
@@ -54,8 +48,8 @@ func (c *clock) pause() (now moment, d time.Duration) {
 		// The goroutine moved to another thread in a host function, or nothing better is known.
 		d = min(now.time.Sub(c.resumed.time), maxSlice)
 	}
-	c.used.Add(int64(d))
-	c.spent += d
+	c.budget.cpu.Add(int64(d))
+	c.budget.quota.spend(d)
 	return now, d
 }
 
@@ -63,19 +57,7 @@ func (c *clock) pause() (now moment, d time.Duration) {
 func (c *clock) resume() { c.resumed = c.now() }
 
 // over says how long the guest has to wait until its quota has room; 0: it has.
-func (c *clock) over(now time.Time) time.Duration {
-	if c.quota == 0 {
-		return 0
-	}
-	if passed := now.Sub(c.period) / period; passed > 0 {
-		c.period = c.period.Add(passed * period)
-		c.spent = max(0, c.spent-passed*c.quota)
-	}
-	if c.spent < c.quota {
-		return 0
-	}
-	return c.period.Add((c.spent / c.quota) * period).Sub(now)
-}
+func (c *clock) over(now time.Time) time.Duration { return c.budget.quota.over(now) }
 
 // minSlice is the shortest slice, in units.
 const minSlice = meter.Slice / 40
@@ -83,8 +65,12 @@ const minSlice = meter.Slice / 40
 // slice returns how many units the next slice should have, after one of so many took used: less than usual if the quota
 // ends before.
 func (c *clock) slice(used time.Duration, units int32) int32 {
-	left := c.quota - c.spent
-	if c.quota == 0 || used <= 0 || left >= used*meter.Slice/time.Duration(units) {
+	q := &c.budget.quota
+	if q.each == 0 || used <= 0 {
+		return meter.Slice
+	}
+	left := q.left()
+	if left >= used*meter.Slice/time.Duration(units) {
 		return meter.Slice
 	}
 	return max(minSlice, int32(left*time.Duration(units)/used))

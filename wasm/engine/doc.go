@@ -5,9 +5,10 @@
 //	module.go   Module: compiled code by digest, shared and counted
 //	cache.go    the directory with compiled code
 //	process.go  Process: one guest, from its first instruction to its end
-//	clock.go    how a guest's CPU time is measured and limited; clock_*.go where systems differ
+//	budget.go   what processes may take together of memory and CPU time
+//	clock.go    how a guest's CPU time is measured; clock_*.go where systems differ
 //	share.go    which guests run when there are more than processors
-//	memory.go   linear memory, and the account of all memory; memory_*.go where systems differ
+//	memory.go   linear memory; memory_*.go where systems differ
 //	stack.go    the native stack
 //	image.go    what the memory of a module begins with, made once and shared; image_*.go
 //

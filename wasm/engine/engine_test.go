@@ -68,9 +68,9 @@ func opener(b []byte) func() (io.ReadCloser, error) {
 
 func same(ctx context.Context) context.Context { return ctx }
 
-func run(t testing.TB, m *Module, l Limits) Result {
+func run(t testing.TB, m *Module, memoryBytes int64) Result {
 	t.Helper()
-	result, err := m.Prepare("tenant", "test", l).Run(same)
+	result, err := m.Prepare("tenant", "test", NewBudget(memoryBytes, 0), 0).Run(same)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestKillEndsEveryGuest(t *testing.T) {
 		e, s := newEngine(t, Config{Interpreter: interpreter})
 		for name, wasm := range wasmtest.Endless() {
 			t.Run(e.Name()+"/"+name, func(t *testing.T) {
-				p := compile(t, e, wasm).Prepare("tenant", name, Limits{})
+				p := compile(t, e, wasm).Prepare("tenant", name, NewBudget(0, 0), 0)
 				var result Result
 				var err error
 				var wg sync.WaitGroup
@@ -114,7 +114,7 @@ func BenchmarkKill(b *testing.B) {
 			m := compile(b, e, wasm)
 			var longest time.Duration
 			for b.Loop() {
-				p := m.Prepare("tenant", name, Limits{})
+				p := m.Prepare("tenant", name, NewBudget(0, 0), 0)
 				ended := make(chan struct{})
 				go func() {
 					defer close(ended)
@@ -135,7 +135,7 @@ func BenchmarkKill(b *testing.B) {
 
 func TestKillBeforeRun(t *testing.T) {
 	e, _ := newEngine(t, Config{})
-	p := compile(t, e, wasmtest.Endless()["spin"]).Prepare("tenant", "test", Limits{})
+	p := compile(t, e, wasmtest.Endless()["spin"]).Prepare("tenant", "test", NewBudget(0, 0), 0)
 	p.Kill()
 	if result, err := p.Run(same); err != nil || result.Code != 137 {
 		t.Errorf("ended with %+v, %v", result, err)
@@ -153,27 +153,27 @@ func large(pages uint32) []byte {
 func TestGuestsEnd(t *testing.T) {
 	e, _ := newEngine(t, Config{})
 	tests := map[string]struct {
-		wasm   []byte
-		limits Limits
-		want   Result
-		trap   string
+		wasm  []byte
+		limit int64
+		want  Result
+		trap  string
 	}{
 		"nothing":      {wasm: wasmtest.Nothing()},
 		"trap":         {wasm: wasmtest.Trap(), want: Result{Code: 134}, trap: ".fails()"},
 		"recursion":    {wasm: wasmtest.Recursion(), want: Result{Code: 134}, trap: "stack overflow"},
-		"memory":       {wasm: wasmtest.Hungry(), limits: Limits{MemoryBytes: 8 << 20}, want: Result{Code: 137, OOMKilled: true}, trap: "8192 KiB"},
+		"memory":       {wasm: wasmtest.Hungry(), limit: 8 << 20, want: Result{Code: 137, OOMKilled: true}, trap: "8192 KiB"},
 		"memory most":  {wasm: large(65535)},
-		"memory given": {wasm: large(65535), limits: Limits{MemoryBytes: 5 << 30}},
+		"memory given": {wasm: large(65535), limit: 5 << 30},
 		"memory more":  {wasm: large(65536), want: Result{Code: 137, OOMKilled: true}, trap: "4194240 KiB"},
-		"tables":       {wasm: tables(100_000), limits: Limits{MemoryBytes: 256 << 10}, want: Result{Code: 137, OOMKilled: true}, trap: "256 KiB"},
-		"table grows":  {wasm: growing(), limits: Limits{MemoryBytes: 256 << 10}, want: Result{Code: 137, OOMKilled: true}, trap: "256 KiB"},
+		"tables":       {wasm: tables(100_000), limit: 256 << 10, want: Result{Code: 137, OOMKilled: true}, trap: "256 KiB"},
+		"table grows":  {wasm: growing(), limit: 256 << 10, want: Result{Code: 137, OOMKilled: true}, trap: "256 KiB"},
 		"table most":   {wasm: growing(), want: Result{Code: 134}, trap: "unreachable"},
-		"stack":        {wasm: wasmtest.Recursion(), limits: Limits{MemoryBytes: 1 << 20}, want: Result{Code: 137, OOMKilled: true}, trap: "1024 KiB"},
-		"memory less":  {wasm: wasmtest.Nothing(), limits: Limits{MemoryBytes: 1}, want: Result{Code: 137, OOMKilled: true}, trap: "64 KiB"},
+		"stack":        {wasm: wasmtest.Recursion(), limit: 1 << 20, want: Result{Code: 137, OOMKilled: true}, trap: "1024 KiB"},
+		"memory less":  {wasm: wasmtest.Nothing(), limit: 1, want: Result{Code: 137, OOMKilled: true}, trap: "64 KiB"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := run(t, compile(t, e, test.wasm), test.limits)
+			got := run(t, compile(t, e, test.wasm), test.limit)
 			if !strings.Contains(got.Trap, test.trap) || (test.trap == "") != (got.Trap == "") {
 				t.Errorf("trap: %s", got.Trap)
 			}
@@ -199,7 +199,7 @@ func TestTrapsTellTheOriginal(t *testing.T) {
 		if name == "" {
 			want = fmt.Sprintf(".$2() [func 2 at %#x]\n\t.$1() [func 1 at %#x]", at, at-5)
 		}
-		if got := run(t, compile(t, e, wasm), Limits{}); !strings.Contains(got.Trap, want) {
+		if got := run(t, compile(t, e, wasm), 0); !strings.Contains(got.Trap, want) {
 			t.Errorf("%s, want %s", got.Trap, want)
 		}
 	}
@@ -233,7 +233,7 @@ func TestMemoryBegins(t *testing.T) {
 	}
 	for name, change := range ways {
 		for range 2 {
-			p := m.Prepare("tenant", "test", Limits{})
+			p := m.Prepare("tenant", "test", NewBudget(0, 0), 0)
 			change(p.memory)
 			if result, err := p.Run(same); err != nil || result != (Result{}) {
 				t.Errorf("%s: ended with %+v, %v", name, result, err)
@@ -356,7 +356,7 @@ func TestModulesAreKeptForAWhile(t *testing.T) {
 func TestCPULimit(t *testing.T) {
 	for _, millis := range []int64{5, 25, 100, 250, 900} {
 		synctest.Test(t, func(t *testing.T) {
-			c := newClock(millis)
+			c := newClock(NewBudget(0, millis))
 			c.now = func() moment { return moment{time: time.Now()} }
 			c.start()
 			begin := time.Now()
@@ -405,7 +405,7 @@ func TestTenantsHaveTheirOwnRuntime(t *testing.T) {
 	var wg sync.WaitGroup
 	var processes []*Process
 	for _, tenant := range []string{"a", "b", "a"} {
-		p := m.Prepare(tenant, "test", Limits{})
+		p := m.Prepare(tenant, "test", NewBudget(0, 0), 0)
 		processes = append(processes, p)
 		wg.Go(func() { p.Run(same) })
 	}
@@ -430,7 +430,7 @@ func TestEmptyRuntimesAreKeptForAWhile(t *testing.T) {
 		}
 		defer m.Release()
 		use := func(tenant string) *tenant {
-			if _, err := m.Prepare(tenant, "test", Limits{}).Run(same); err != nil {
+			if _, err := m.Prepare(tenant, "test", NewBudget(0, 0), 0).Run(same); err != nil {
 				t.Fatal(err)
 			}
 			return e.tenants[tenant]
@@ -474,7 +474,7 @@ func TestCacheSurvives(t *testing.T) {
 	}
 	use := func() {
 		e, _ := newEngine(t, Config{CacheDir: dir})
-		if got := run(t, compile(t, e, wasmtest.Nothing()), Limits{}); got.Code != 0 {
+		if got := run(t, compile(t, e, wasmtest.Nothing()), 0); got.Code != 0 {
 			t.Errorf("ended with %+v", got)
 		}
 	}

@@ -2,9 +2,7 @@ package engine
 
 import (
 	"fmt"
-	"math"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero/experimental"
@@ -20,25 +18,10 @@ const (
 	starvation = 5 * time.Second
 )
 
-// account is what a guest may take of memory, and what it has, in bytes. It may be used at any time.
-type account struct {
-	limit int64
-	used  atomic.Int64
-}
-
-// take takes bytes if there are so many left; a negative number gives them back.
-func (a *account) take(bytes int64) bool {
-	if a.used.Add(bytes) <= a.limit || bytes <= 0 {
-		return true
-	}
-	a.used.Add(-bytes)
-	return false
-}
-
-// memory is the linear memory of one process, and the account of all that it takes. Where the system can, its whole range is
+// memory is the linear memory of one process, on the account of all that it takes. Where the system can, its whole range is
 // reserved, so that it grows in place and only what was touched takes memory.
 type memory struct {
-	account  account
+	account  *account
 	fallback bool // use the garbage collector's memory; for tests
 	size     int64
 	tables   int64  // bytes of the account that tables have
@@ -99,12 +82,8 @@ type region interface {
 	free()
 }
 
-// newMemory returns a memory with a limit in bytes; 0 is the most that there can be.
-func newMemory(limit int64, i *image) *memory {
-	if limit <= 0 {
-		limit = math.MaxInt64
-	}
-	return &memory{account: account{limit: limit}, image: i, started: make(chan struct{})}
+func newMemory(a *account, i *image) *memory {
+	return &memory{account: a, image: i, started: make(chan struct{})}
 }
 
 // Allocate implements experimental.MemoryAllocator. A guest has one memory at most.
@@ -161,14 +140,14 @@ func (m *memory) failed() error {
 // Free implements experimental.LinearMemory.
 func (m *memory) Free() { m.release() }
 
-// release gives the memory back. It may be called again.
+// release gives all back that the guest itself has taken. It may be called again.
 func (m *memory) release() {
 	if m.region != nil {
 		m.region.free()
 		m.region = nil
 	}
-	m.account.take(-m.size)
-	m.size = 0
+	m.account.take(-(m.size + m.tables + m.stack))
+	m.size, m.tables, m.stack = 0, 0, 0
 }
 
 // slice is a region that the garbage collector has.

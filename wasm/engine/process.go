@@ -26,14 +26,6 @@ const (
 	codeTrapped = 134
 )
 
-// Limits of a process.
-type Limits struct {
-	// MemoryBytes bounds linear memory, tables, the native stack and what the host holds; 0: a page less than 4 GiB.
-	MemoryBytes   int64
-	CPUMillis     int64 // thousandths of a core; 0: none
-	RequestMillis int64 // its weight against others, in thousandths of a core, when there are not enough
-}
-
 // Result is how a process ended.
 type Result struct {
 	Code      int
@@ -48,6 +40,7 @@ type Process struct {
 	module *Module
 	tenant string
 	name   string
+	within *Budget
 	clock  *clock
 	share  *share
 	memory *memory
@@ -58,11 +51,12 @@ type Process struct {
 	killed atomic.Bool
 }
 
-// Prepare makes a process of a tenant. It must be run, and holds the module until then. The name shows up in traps.
-func (m *Module) Prepare(tenant, name string, l Limits) *Process {
+// Prepare makes a process of a tenant, which takes what it needs of the budget. Its weight against others, when there are not
+// enough processors, is in thousandths of a core. It must be run, and holds the module until then. The name shows up in traps.
+func (m *Module) Prepare(tenant, name string, within *Budget, weightMillis int64) *Process {
 	m.hold()
-	p := &Process{engine: m.engine, module: m, tenant: tenant, name: name,
-		clock: newClock(l.CPUMillis), share: newShare(l.RequestMillis), memory: newMemory(l.MemoryBytes, m.image), budget: meter.Slice}
+	p := &Process{engine: m.engine, module: m, tenant: tenant, name: name, within: within,
+		clock: newClock(within), share: newShare(weightMillis), memory: newMemory(&within.account, m.image), budget: meter.Slice}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -83,7 +77,7 @@ func (p *Process) resume() {
 
 // Hold takes so many bytes of the guest's memory for what the host keeps for it, or says that there is no room; a negative
 // number gives them back. It may be called at any time.
-func (p *Process) Hold(bytes int64) bool { return p.memory.account.take(bytes) }
+func (p *Process) Hold(bytes int64) bool { return p.within.account.take(bytes) }
 
 // Kill ends the guest wherever it is. It may be called at any time.
 func (p *Process) Kill() {
@@ -93,12 +87,6 @@ func (p *Process) Kill() {
 
 // Started is closed when the guest has its memory, or has ended.
 func (p *Process) Started() <-chan struct{} { return p.memory.started }
-
-// Usage returns the CPU time since the start, and the bytes of memory: linear memory, tables, the native stack and what
-// the host holds.
-func (p *Process) Usage() (cpu time.Duration, memory int64) {
-	return time.Duration(p.clock.used.Load()), p.memory.account.used.Load()
-}
 
 // Discard ends a process that will not be run.
 func (p *Process) Discard() {

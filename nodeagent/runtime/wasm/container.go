@@ -21,6 +21,9 @@ const maxMessage = 4096
 type container struct {
 	spec     runtime.Spec
 	instance *wasm.Instance
+	network  wasip1.Network
+	budget   *wasm.Budget // of the guest, and of those that an exec starts beside it
+	stdin    *stdin       // nil: it has none
 	output   *output
 	done     chan struct{} // closed when the status is final
 
@@ -40,17 +43,22 @@ func (d *Driver) run(ctx context.Context, m *wasm.Module, s runtime.Spec) (*cont
 	if err != nil {
 		return nil, err
 	}
+	c := &container{spec: s, network: network, output: out, done: make(chan struct{})}
 	guest := guestSpec(s, network)
-	guest.Stdout, guest.Stderr = out.stdout, out.stderr
+	c.budget = wasm.NewBudget(guest.MemoryBytes, guest.CPUMillis)
+	guest.Budget, guest.Stdout, guest.Stderr = c.budget, out.stdout, out.stderr
+	if s.Stdin {
+		c.stdin = newStdin(s.StdinOnce)
+		guest.Stdin = c.stdin
+	}
 	started := time.Now()
 	i, err := d.config.Host.Start(ctx, m, guest)
 	if err != nil {
 		return nil, errors.Join(err, out.close())
 	}
-	return &container{
-		spec: s, instance: i, output: out, done: make(chan struct{}),
-		status: runtime.Status{ID: s.ID, State: runtime.Running, Started: started, ContainerID: containerID(s.ID)},
-	}, nil
+	c.instance = i
+	c.status = runtime.Status{ID: s.ID, State: runtime.Running, Started: started, ContainerID: containerID(s.ID)}
+	return c, nil
 }
 
 // finish waits until the guest has ended, and closes the log.
@@ -92,7 +100,7 @@ func tail(path string, most int64) string {
 // output is the log of one run.
 type output struct {
 	log            *logfile.Writer
-	stdout, stderr io.WriteCloser
+	stdout, stderr *feed
 }
 
 func openOutput(s runtime.Spec) (*output, error) {
@@ -100,11 +108,11 @@ func openOutput(s runtime.Spec) (*output, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &output{log: log, stdout: log.Stream("stdout"), stderr: log.Stream("stderr")}, nil
+	return &output{log: log, stdout: newFeed(log.Stream("stdout")), stderr: newFeed(log.Stream("stderr"))}, nil
 }
 
 func (o *output) close() error {
-	return errors.Join(o.stdout.Close(), o.stderr.Close(), o.log.Close())
+	return errors.Join(o.stdout.log.Close(), o.stderr.log.Close(), o.log.Close())
 }
 
 func containerID(id runtime.ID) string {

@@ -3,6 +3,8 @@
 //
 //	driver.go     Driver: what the agent asks for
 //	container.go  one run of a container
+//	exec.go       further guests in a container, and who attaches to it
+//	console.go    what a guest reads and writes
 //	spec.go       pure: what a container's spec means to a guest
 package wasm
 

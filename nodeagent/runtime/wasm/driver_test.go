@@ -65,6 +65,7 @@ func TestDriver(t *testing.T) {
 	host := newHost(t)
 	runtimetest.Run(t, runtimetest.Driver{
 		New:      func(*testing.T) runtime.Runtime { return newDriver(host) },
+		Cat:      []string{"tool", "cat"}, Exit3: []string{"tool", "exit", "3"}, Sleep: []string{"tool", "sleep", "1h"},
 		Forever:  serving,
 		Stubborn: does("spin"),
 		Exits0:   does("exit", "0"),
