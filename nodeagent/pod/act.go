@@ -164,6 +164,7 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, have *Have, spec *cor
 	w.events.normal(p, spec.Name, "Started", "Container started")
 	w.tell(func(h *Have) { h.started(time.Now(), spec.Name, run.ID.Attempt, driver.Name(), run.Image) })
 	w.observe(ctx, driver.Name())
+	c.Driver, c.Attempt = driver.Name(), run.ID.Attempt
 	return w.postStart(ctx, p, have, spec)
 }
 
@@ -195,7 +196,7 @@ func (w *worker) postStart(ctx context.Context, p *corev1.Pod, have *Have, spec 
 	if hook == nil {
 		return func(*Have) {}
 	}
-	if err := w.hook(ctx, have, spec, hook); err != nil && ctx.Err() == nil {
+	if err := w.hook(ctx, p, have, spec, hook); err != nil && ctx.Err() == nil {
 		w.log.Warn("postStart hook failed", "container", spec.Name, "err", err)
 		w.events.warning(p, spec.Name, "FailedPostStartHook", "PostStartHook failed")
 		return func(h *Have) { h.Containers[spec.Name].unhealthy(time.Now(), hookFailed, grace(p)) }
@@ -222,7 +223,7 @@ func (w *worker) stopOne(ctx context.Context, p *corev1.Pod, have *Have, name st
 		w.events.normal(p, name, "Killing", "%s", killing(p, spec, have, a))
 		if hook := preStop(spec); hook != nil && time.Now().Before(a.Deadline) {
 			hooked, cancel := context.WithDeadline(ctx, a.Deadline)
-			if err := w.hook(hooked, have, spec, hook); err != nil && ctx.Err() == nil {
+			if err := w.hook(hooked, p, have, spec, hook); err != nil && ctx.Err() == nil {
 				w.log.Warn("preStop hook failed", "container", name, "err", err)
 				w.events.warning(p, name, "FailedPreStopHook", "PreStopHook failed")
 			}

@@ -2,6 +2,7 @@ package pod
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -79,9 +80,14 @@ func (w *worker) startProbe(ctx context.Context, p *corev1.Pod, key probeKey, sp
 	c := w.have.Containers[key.container]
 	ctx, cancel := context.WithCancel(ctx)
 	w.probes[key] = &probing{attempt: c.Attempt, cancel: cancel}
+	container := find(p, key.container)
+	if spec.Exec != nil {
+		spec = spec.DeepCopy()
+		spec.Exec.Command = expandStatic(container, spec.Exec.Command)
+	}
 	pr := &prober{
 		probeKey: key, spec: spec, pod: p, events: w.events,
-		target: w.target(w.have, find(p, key.container)),
+		target: w.target(p, w.have, container),
 		begun:  c.Run.Started,
 		tally:  probe.Tally{Success: spec.SuccessThreshold, Failure: spec.FailureThreshold},
 	}
@@ -123,11 +129,11 @@ func (pr *prober) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		ok := pr.ask(ctx)
+		ok, known := pr.ask(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if pr.tally.Count(ok) && !(said && last == ok) {
+		if known && pr.tally.Count(ok) && !(said && last == ok) {
 			pr.verdict(ok)
 			said, last = true, ok
 			if pr.kind == Startup || pr.kind == Liveness && !ok {
@@ -138,14 +144,20 @@ func (pr *prober) run(ctx context.Context) {
 	}
 }
 
-func (pr *prober) ask(ctx context.Context) bool {
+// ask asks once. What is not known does not count.
+func (pr *prober) ask(ctx context.Context) (ok, known bool) {
 	limited, cancel := context.WithTimeout(ctx, seconds(pr.spec.TimeoutSeconds, 1))
 	defer cancel()
 	err := probe.Check(limited, pr.target, pr.spec.ProbeHandler)
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, probe.ErrUnknown):
+		pr.events.warning(pr.pod, pr.container, "Unhealthy", "%s probe errored and resulted in unknown state: %v", pr.kind.title(), err)
+		return false, false
+	default:
 		pr.events.warning(pr.pod, pr.container, "Unhealthy", "%s probe failed: %v", pr.kind.title(), err)
 	}
-	return err == nil
+	return err == nil, true
 }
 
 // grace is how long the container has to end if this probe fails.

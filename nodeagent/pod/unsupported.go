@@ -34,17 +34,12 @@ var podRefusals = []struct {
 	}, "guests have no kernel of their own"},
 }
 
-// containerRefusals are about one container. exec is for all that would run a command in it.
+// containerRefusals are about one container.
 var containerRefusals = []struct {
 	field string
 	asks  func(*corev1.Container) bool
 	why   string
 }{
-	{"livenessProbe.exec", func(c *corev1.Container) bool { return c.LivenessProbe != nil && c.LivenessProbe.Exec != nil }, noExec},
-	{"readinessProbe.exec", func(c *corev1.Container) bool { return c.ReadinessProbe != nil && c.ReadinessProbe.Exec != nil }, noExec},
-	{"startupProbe.exec", func(c *corev1.Container) bool { return c.StartupProbe != nil && c.StartupProbe.Exec != nil }, noExec},
-	{"lifecycle.postStart.exec", func(c *corev1.Container) bool { return hasExec(postStart(c)) }, noExec},
-	{"lifecycle.preStop.exec", func(c *corev1.Container) bool { return hasExec(preStop(c)) }, noExec},
 	{"lifecycle.stopSignal", func(c *corev1.Container) bool { return c.Lifecycle != nil && c.Lifecycle.StopSignal != nil }, "guests have no signals"},
 	{"volumeDevices", func(c *corev1.Container) bool { return len(c.VolumeDevices) > 0 }, "guests have no block devices"},
 	{"tty", func(c *corev1.Container) bool { return c.TTY }, "guests have no terminal"},
@@ -87,8 +82,6 @@ var containerRefusals = []struct {
 	}, "use Restart"},
 }
 
-const noExec = "the Wasm runtime cannot run commands in a guest; use httpGet, tcpSocket or grpc"
-
 // unsupported says what of the pod this node does not do; "" if it does everything.
 func unsupported(p *corev1.Pod) string {
 	for _, r := range podRefusals {
@@ -107,8 +100,6 @@ func unsupported(p *corev1.Pod) string {
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }
-
-func hasExec(h *corev1.LifecycleHandler) bool { return h != nil && h.Exec != nil }
 
 func postStart(c *corev1.Container) *corev1.LifecycleHandler {
 	if c.Lifecycle == nil {

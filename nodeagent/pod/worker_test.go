@@ -389,6 +389,53 @@ func TestHooks(t *testing.T) {
 	})
 }
 
+func TestExecProbes(t *testing.T) {
+	for name, test := range map[string]struct{ command, want, event string }{
+		"well":      {`[exit, "$(CODE)"]`, "Running app:ready", "Normal Started Container started"},
+		"ill":       {`[exit, "3"]`, "Running app:started", "Warning Unhealthy Readiness probe failed: "},
+		"too slow":  {`[sleep]`, "Running app:started", `Warning Unhealthy Readiness probe failed: command timed out: "sleep" timed out after 2s`},
+		"not known": {`[dance]`, "Running app:started", "Warning Unhealthy Readiness probe errored and resulted in unknown state: the command could not be run: dance: not found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				p := w.update(w.pod(`
+  - name: app
+    env: [{name: CODE, value: "0"}]
+    readinessProbe: {exec: {command: ` + test.command + `}, timeoutSeconds: 2}`))
+				w.after(9 * time.Second)
+				w.want(p, test.want)
+				w.wantEvent(test.event)
+			})
+		})
+	}
+}
+
+func TestExecHooks(t *testing.T) {
+	inWorld(t, func(w *world) {
+		p := w.update(w.pod(`
+  - name: app
+    lifecycle:
+      postStart: {exec: {command: [echo, started]}}
+      preStop: {exec: {command: [sleep]}}`))
+		w.want(p, "Running app:ready")
+		w.delete(p, 5)
+		w.after(5*time.Second - 1)
+		if w.isGone(p) {
+			t.Error("the preStop hook was not waited for")
+		}
+		w.after(3 * time.Second)
+		w.wantEvent("Warning FailedPreStopHook PreStopHook failed")
+		if !w.isGone(p) {
+			t.Error("not gone")
+		}
+	})
+	inWorld(t, func(w *world) {
+		p := w.update(w.pod(`  - {name: app, lifecycle: {postStart: {exec: {command: [exit, "1"]}}}}`))
+		w.want(p, "Running app:CrashLoopBackOff/1")
+		w.wantEvent("Warning FailedPostStartHook PostStartHook failed")
+	})
+}
+
 func TestPostStartFails(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.update(w.pod(`  - {name: app, lifecycle: {postStart: {httpGet: {port: 80}}}}`))
@@ -498,12 +545,7 @@ func TestEveryRefusalHasItsWords(t *testing.T) {
 		"spec.hostIPC":               func(p *corev1.Pod) { p.Spec.HostIPC = true },
 		"spec.shareProcessNamespace": func(p *corev1.Pod) { p.Spec.ShareProcessNamespace = &yes },
 		"spec.dnsPolicy":             func(p *corev1.Pod) { p.Spec.DNSPolicy = corev1.DNSDefault },
-		"container app: livenessProbe.exec": func(p *corev1.Pod) {
-			p.Spec.Containers[0].LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}}
-		},
-		"container app: lifecycle.preStop.exec": func(p *corev1.Pod) {
-			p.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{}}}
-		},
+		"container app: tty":         func(p *corev1.Pod) { p.Spec.Containers[0].TTY = true },
 		"container app: securityContext.privileged": func(p *corev1.Pod) {
 			p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: &yes}
 		},

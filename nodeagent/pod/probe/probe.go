@@ -1,4 +1,4 @@
-// Package probe asks a container how it is: over HTTP, TCP or gRPC. It counts answers, too.
+// Package probe asks a container how it is: over HTTP, TCP or gRPC, or by a command. It counts answers, too.
 package probe
 
 import (
@@ -26,6 +26,7 @@ type Target struct {
 	Address string // of its pod
 	Ports   []corev1.ContainerPort
 	Dial    Dial
+	Exec    Exec // nil: it runs no commands
 }
 
 // maxBody is how much of an answer is read; only its beginning appears in messages.
@@ -50,6 +51,8 @@ func Check(ctx context.Context, t Target, h corev1.ProbeHandler) error {
 		return t.tcp(ctx, h.TCPSocket)
 	case h.GRPC != nil:
 		return t.grpc(ctx, h.GRPC)
+	case h.Exec != nil:
+		return t.exec(ctx, h.Exec)
 	}
 	return ErrUnsupported
 }

@@ -2,6 +2,8 @@ package probe
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -103,7 +105,40 @@ func TestTCP(t *testing.T) {
 	}
 }
 
-func TestExecIsRefused(t *testing.T) {
+func TestExec(t *testing.T) {
+	run := func(ctx context.Context, command []string, output io.Writer) (int, error) {
+		switch command[0] {
+		case "fail":
+			fmt.Fprint(output, "it is ill")
+			return 1, nil
+		case "broken":
+			return 0, errors.New("no such container")
+		case "sleep":
+			<-ctx.Done()
+			return 137, nil
+		case "flood":
+			fmt.Fprint(output, strings.Repeat("x", 2*maxBody))
+		}
+		return 0, nil
+	}
+	for command, want := range map[string]string{
+		"ok": "", "fail": "it is ill", "flood": "", "broken": "no such container", "sleep": `command timed out: "sleep" timed out after 0s`,
+	} {
+		wait := 10 * time.Second
+		if command == "sleep" {
+			wait = 10 * time.Millisecond
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		err := Check(ctx, Target{Exec: run}, corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{command}}})
+		cancel()
+		check(t, err, want)
+		if errors.Is(err, ErrUnknown) != (command == "broken") {
+			t.Errorf("%s: %v", command, err)
+		}
+	}
+	if output, _, _ := Run(t.Context(), run, []string{"flood"}); len(output) != maxBody {
+		t.Errorf("%d bytes were kept", len(output))
+	}
 	check(t, Check(t.Context(), Target{}, corev1.ProbeHandler{Exec: &corev1.ExecAction{}}), ErrUnsupported.Error())
 }
 

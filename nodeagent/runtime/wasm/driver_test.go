@@ -64,8 +64,8 @@ func TestDriver(t *testing.T) {
 	serving.Ports = []runtime.Port{{Protocol: "TCP", Port: 80}}
 	host := newHost(t)
 	runtimetest.Run(t, runtimetest.Driver{
-		New:      func(*testing.T) runtime.Runtime { return newDriver(host) },
-		Cat:      []string{"tool", "cat"}, Exit3: []string{"tool", "exit", "3"}, Sleep: []string{"tool", "sleep", "1h"},
+		New: func(*testing.T) runtime.Runtime { return newDriver(host) },
+		Cat: []string{"tool", "cat"}, Exit3: []string{"tool", "exit", "3"}, Sleep: []string{"tool", "sleep", "1h"},
 		Forever:  serving,
 		Stubborn: does("spin"),
 		Exits0:   does("exit", "0"),
