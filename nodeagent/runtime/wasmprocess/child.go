@@ -48,6 +48,10 @@ type child struct {
 	mu      sync.Mutex
 	last    ended
 	control *wire // nil: there is no agent
+	// consoles end the execs and attachments that go on.
+	consoles  map[uint64]context.CancelFunc
+	lastWords sync.WaitGroup // of consoles
+	finishing bool           // there will be no more
 }
 
 func runChild(dir string) error {
@@ -67,7 +71,8 @@ func runChild(dir string) error {
 	if err := readFile(specFile, &o); err != nil {
 		return err
 	}
-	c := &child{order: o, folder: filepath.Base(dir), log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	c := &child{order: o, folder: filepath.Base(dir), log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		consoles: map[uint64]context.CancelFunc{}}
 	c.agent = &agentLink{hello: hello{Protocol: protocol, Folder: c.folder, Token: o.Token}}
 	if err := c.run(); err != nil {
 		return errors.Join(err, c.write(ended{
@@ -110,6 +115,7 @@ func (c *child) run() error {
 			c.log.Error("the status cannot be written", "err", err)
 		}
 		if exited {
+			c.finishConsoles()
 			return nil
 		}
 	}
@@ -159,14 +165,20 @@ func (c *child) converse(ctx context.Context) {
 		c.mu.Lock()
 		c.control = w
 		c.mu.Unlock()
-		c.tell(report{Status: &runtime.Status{}}) // there may be news in the folder
+		c.tell(report{Status: &runtime.Status{}})  // there may be news in the folder
+		connected, gone := context.WithCancel(ctx) // nothing of an agent's consoles outlives it
 		for {
 			var m command
 			if err := w.receive(&m); err != nil {
 				break
 			}
+			if m.Console != nil {
+				commands.Go(func() { c.console(connected, *m.Console) })
+				continue
+			}
 			commands.Go(func() { c.do(ctx, m) })
 		}
+		gone()
 		c.mu.Lock()
 		c.control = nil
 		c.mu.Unlock()
@@ -191,6 +203,9 @@ func (c *child) do(ctx context.Context, m command) {
 		if err := c.driver.Stop(ctx, id, *m.Stop); err != nil && ctx.Err() == nil {
 			c.log.Warn("the guest cannot be stopped", "err", err)
 		}
+	}
+	if m.EndConsole != 0 {
+		c.endConsole(m.EndConsole)
 	}
 	if m.Usage {
 		u, err := c.driver.Usage(ctx, id)

@@ -30,11 +30,15 @@ type container struct {
 	control *wire         // nil: the process is not connected
 	joined  chan struct{} // closed by the next connection
 	usages  []chan runtime.Usage
-	once    sync.Once // closes begun
+
+	consoles    map[uint64]*session // that a process is to connect to, or has
+	lastConsole uint64
+	once        sync.Once // closes begun
 }
 
 func newContainer(d *Driver, dir string, o order) *container {
-	return &container{driver: d, dir: dir, order: o, done: make(chan struct{}), begun: make(chan struct{}), joined: make(chan struct{})}
+	return &container{driver: d, dir: dir, order: o, done: make(chan struct{}), begun: make(chan struct{}), joined: make(chan struct{}),
+		consoles: map[uint64]*session{}}
 }
 
 // await waits until the guest runs or cannot.

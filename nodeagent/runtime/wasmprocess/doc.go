@@ -6,6 +6,7 @@
 //	gateway.go     the one socket at which processes reach the agent: commands, and the pod's network
 //	folder.go      what both sides keep in a container's folder
 //	wire.go        what crosses the socket
+//	console.go     exec and attach, on both sides
 //	child.go       the process: a guest under driver wasm, and the conversation with the agent
 //	network.go     the pod's network as the process has it
 //	confine_*.go   rights that the process gives up
@@ -21,9 +22,10 @@
 //	  |--------------------------------------------->|
 //	  | status, again whenever it changes            |
 //	  |--------------------------------------------->|
-//	  |                          stop, kill, usage?  |
+//	  |                 stop, kill, usage?, console  |
 //	  |<---------------------------------------------|
-//	  | hello dial / listen / accept / packets       |
+//	  | hello dial / listen / accept / packets /     |
+//	  |       console                                |
 //	  |--------------------------------------------->|  each on a connection of its own, which then
 //	  |                                     answer   |  carries the bytes
 //	  |<=============================================|

@@ -1,6 +1,7 @@
 package wasmprocess
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -123,7 +125,8 @@ func image(t testing.TB, name string, module []byte) runtime.Image {
 
 func TestDriver(t *testing.T) {
 	is := func(name string, module []byte) runtime.Spec { return runtime.Spec{Image: image(t, name, module)} }
-	serving := is("echo", wasmtest.Echo())
+	serving := is("tool", wasmtest.Build(t, "guests/tool"))
+	serving.Args = []string{"serve"}
 	serving.Ports = []runtime.Port{{Protocol: "TCP", Port: 80}}
 	runtimetest.Run(t, runtimetest.Driver{
 		New: func(t *testing.T) runtime.Runtime { return newDriver(t, folder(t), loopback{}) },
@@ -131,12 +134,60 @@ func TestDriver(t *testing.T) {
 			return newDriver(t, old.(*Driver).config.Dir, loopback{})
 		},
 		Forever:  serving,
+		Cat:      []string{"tool", "cat"},
+		Exit3:    []string{"tool", "exit", "3"},
+		Sleep:    []string{"tool", "sleep", "1h"},
 		Stubborn: is("spin", wasmtest.Endless()["spin"]),
 		Exits0:   is("exit0", wasmtest.Exit(0)),
 		Exits3:   is("exit3", wasmtest.Exit(3)),
 		Prints:   is("print", wasmtest.Print("hello\n")),
 		Invalid:  is("text", []byte("(module)")),
 	})
+}
+
+func TestConsoles(t *testing.T) {
+	d := newDriver(t, folder(t), loopback{})
+	defer d.Close()
+	tool := image(t, "tool", wasmtest.Build(t, "guests/tool"))
+	s := runtime.Spec{
+		ID: runtime.ID{Pod: "uid", Container: "app"}, Image: tool, Args: []string{"cat"}, Stdin: true, StdinOnce: true,
+		LogPath: filepath.Join(t.TempDir(), "0.log"),
+	}
+	if err := d.Start(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	text := strings.Repeat("x", 300<<10)
+	for range 4 { // side by side, with more than fits into buffers
+		all.Go(func() {
+			var out bytes.Buffer
+			code, err := d.Exec(t.Context(), s.ID, []string{"tool", "cat"}, runtime.Console{Stdin: io.NopCloser(strings.NewReader(text)), Stdout: &out})
+			if code != 0 || err != nil || out.String() != text {
+				t.Errorf("code %d, %v, %d bytes", code, err, out.Len())
+			}
+		})
+	}
+	all.Wait()
+	var warnings bytes.Buffer
+	if code, err := d.Exec(t.Context(), s.ID, []string{"ls"}, runtime.Console{Stderr: &warnings}); code != 127 || err != nil || !strings.Contains(warnings.String(), "ls: not found") {
+		t.Errorf("code %d, %v, %s", code, err, warnings.String())
+	}
+	if _, err := d.Exec(t.Context(), s.ID, []string{"tool", strings.Repeat("x", maxLine)}, runtime.Console{}); err == nil {
+		t.Error("a command that is too long was run")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	reads, _ := io.Pipe() // a user who types nothing, and goes
+	all.Go(func() {
+		if _, err := d.Exec(ctx, s.ID, []string{"tool", "cat"}, runtime.Console{Stdin: reads, Stdout: io.Discard}); !errors.Is(err, context.Canceled) {
+			t.Errorf("canceled: %v", err)
+		}
+	})
+	cancel()
+	all.Wait()
+	if err := d.Attach(t.Context(), s.ID, runtime.Console{Stdin: io.NopCloser(strings.NewReader("typed"))}); err != nil {
+		t.Error(err)
+	}
+	<-d.find(s.ID).done // its input has ended
 }
 
 // start starts a container that serves, and returns where.

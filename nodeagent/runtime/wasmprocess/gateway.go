@@ -99,6 +99,10 @@ func (g *gateway) handle(w *wire) {
 		c.join(w)
 		return
 	}
+	if h.Kind == kindConsole {
+		c.arrive(h.Console, w)
+		return
+	}
 	if h.Kind == kindAccept {
 		g.fetch(w, h)
 		return

@@ -30,6 +30,7 @@ const (
 	kindAccept  = "accept"
 	kindPackets = "packets"
 	kindResolve = "resolve"
+	kindConsole = "console"
 )
 
 // hello is what a process says first on each connection.
@@ -40,8 +41,9 @@ type hello struct {
 	Kind     string         `json:"kind"`
 	Network  string         `json:"network,omitempty"` // "tcp", "udp"
 	Address  netip.AddrPort `json:"address,omitzero"`
-	Host     string         `json:"host,omitempty"`   // to be resolved
-	Accept   uint64         `json:"accept,omitempty"` // which connection of a listener
+	Host     string         `json:"host,omitempty"`    // to be resolved
+	Accept   uint64         `json:"accept,omitempty"`  // which connection of a listener
+	Console  uint64         `json:"console,omitempty"` // which exec or attach
 }
 
 // answer is what the agent says to all but a control connection.
@@ -63,6 +65,9 @@ type report struct {
 type command struct {
 	Stop  *time.Duration `json:"stop,omitempty"` // end within the grace
 	Usage bool           `json:"usage,omitempty"`
+	// Console begins an exec or attach, EndConsole ends it.
+	Console    *consoleOrder `json:"console,omitempty"`
+	EndConsole uint64        `json:"endConsole,omitempty"`
 }
 
 // failure is an error that has crossed: its text, and what it was.
