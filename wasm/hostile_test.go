@@ -107,6 +107,7 @@ func TestHostileGuests(t *testing.T) {
 			}
 			t.Logf("the neighbour meanwhile: %s", n.ask(t, 50))
 			if a.want == killed {
+				out.await(a.says)
 				i.Kill()
 			}
 			<-i.Done()

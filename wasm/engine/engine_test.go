@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -429,11 +430,16 @@ func TestEmptyRuntimesAreKeptForAWhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer m.Release()
+		held := func() map[string]*tenant {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return maps.Clone(e.tenants)
+		}
 		use := func(tenant string) *tenant {
 			if _, err := m.Prepare(tenant, "test", NewBudget(0, 0), 0).Run(same); err != nil {
 				t.Fatal(err)
 			}
-			return e.tenants[tenant]
+			return held()[tenant]
 		}
 		first := use("a")
 		time.Sleep(idle - time.Second)
@@ -441,19 +447,19 @@ func TestEmptyRuntimesAreKeptForAWhile(t *testing.T) {
 			t.Error("it was made anew")
 		}
 		time.Sleep(idle - time.Second)
-		if e.tenants["a"] != first {
+		if held()["a"] != first {
 			t.Error("it was closed though it had been used")
 		}
 		time.Sleep(2 * time.Second)
-		if len(e.tenants) != 0 {
-			t.Errorf("%d are left after a while", len(e.tenants))
+		if len(held()) != 0 {
+			t.Errorf("%d are left after a while", len(held()))
 		}
 		for i := range 2 * maxEmpty {
 			use(strings.Repeat("x", i))
 			time.Sleep(time.Millisecond)
 		}
-		if len(e.tenants) != maxEmpty || e.tenants[strings.Repeat("x", maxEmpty-1)] != nil {
-			t.Errorf("%d are kept", len(e.tenants))
+		if len(held()) != maxEmpty || held()[strings.Repeat("x", maxEmpty-1)] != nil {
+			t.Errorf("%d are kept", len(held()))
 		}
 	})
 }
