@@ -34,6 +34,9 @@ func (c *call) apply(p *patch, o metav1.PatchOptions) error {
 			return nil, apierrors.NewConflict(c.kind.GroupResource(), c.at.name, fmt.Errorf(
 				"uid mismatch: the provided object specified uid %s, and no existing object was found", uid))
 		}
+		if err := c.sameUID(obj, live); err != nil {
+			return nil, err
+		}
 		if err := c.place(obj); err != nil {
 			return nil, err
 		}

@@ -101,6 +101,9 @@ func (c *call) patched(p *patch, live resource.Object) (resource.Object, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := c.sameUID(obj, live); err != nil {
+		return nil, err
+	}
 	if err := c.place(obj); err != nil {
 		return nil, err
 	}
@@ -109,6 +112,15 @@ func (c *call) patched(p *patch, live resource.Object) (resource.Object, error) 
 	}
 	c.s.kinds.Default(c.kind, obj)
 	return obj, nil
+}
+
+// sameUID refuses a patch that makes another object of live.
+func (c *call) sameUID(obj, live resource.Object) error {
+	if uid := obj.GetUID(); uid != "" && live.GetUID() != "" && uid != live.GetUID() {
+		return apierrors.NewInvalid(c.kind.GroupVersionKind.GroupKind(), c.at.name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "uid"), string(uid), "field is immutable")})
+	}
+	return nil
 }
 
 func (p *patch) on(s *Server, kind *resource.Kind, live resource.Object) (resource.Object, error) {

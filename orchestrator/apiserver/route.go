@@ -1,12 +1,14 @@
 package apiserver
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/pprof"
 	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wherry/orchestrator/apiserver/auth"
@@ -85,6 +87,9 @@ func (c *call) find() (handle handler, long bool, err error) {
 	c.kind = kind
 	if kind.Deprecated != "" {
 		c.warn(kind.Deprecated)
+	}
+	if why := path.IsValidPathSegmentName(c.at.name); c.at.name != "" && len(why) > 0 {
+		return nil, false, apierrors.NewBadRequest(fmt.Sprintf("Name parameter invalid: %q: %s", c.at.name, strings.Join(why, ";")))
 	}
 	if !c.placed() {
 		return nil, false, noResource()

@@ -35,14 +35,12 @@ func jobs() *Kind {
 		UnconditionalUpdate: true,
 		DefaultPropagation:  metav1.DeletePropagationOrphan,
 
-		// The template's labels are there before those of its own pods, which the defaults have not seen.
-		Decoded: typed(func(j *batchv1.Job) {
-			if len(j.Labels) == 0 {
+		PrepareForCreate: typed(func(j *batchv1.Job) {
+			named := maps.Equal(j.Labels, j.Spec.Template.Labels) // by the defaults: it goes on to be named like its pods
+			selectOwnPods(j)
+			if named {
 				j.Labels = maps.Clone(j.Spec.Template.Labels)
 			}
-		}),
-		PrepareForCreate: typed(func(j *batchv1.Job) {
-			selectOwnPods(j)
 			j.Status = batchv1.JobStatus{}
 			j.Generation = 1
 			through(j, nil, func(j, _ *batch.Job) { podutil.DropDisabledTemplateFields(&j.Spec.Template, nil) })

@@ -129,9 +129,6 @@ func (s *State) insert(ctx context.Context, a Attributes, obj Object) (Object, v
 		if err := s.fresh(ctx); err != nil {
 			return nil, failed, err
 		}
-		if k.Decoded != nil {
-			k.Decoded(obj)
-		}
 		if e, ok := s.lookup(k, obj.GetNamespace(), obj.GetName()); ok {
 			return nil, failed, alreadyExists(k, obj.GetName(), e)
 		}

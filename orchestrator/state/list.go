@@ -300,15 +300,15 @@ func decodeContinue(s string) (plan, error) {
 	}
 	var t token
 	if err := json.Unmarshal(b, &t); err != nil {
-		return plan{}, apierrors.NewBadRequest(fmt.Sprintf("continue key is not valid: %v", err))
+		return plan{}, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: continue key is not valid: %v", err))
 	}
 	switch {
 	case t.APIVersion != tokenVersion:
-		return plan{}, apierrors.NewBadRequest(fmt.Sprintf("continue key is not valid: server does not recognize this encoded version %q", t.APIVersion))
+		return plan{}, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: continue key is not valid: server does not recognize this encoded version %q", t.APIVersion))
 	case t.Revision == 0 || t.Revision < -1:
-		return plan{}, apierrors.NewBadRequest("continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+		return plan{}, apierrors.NewBadRequest("invalid continue token: continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
 	case t.Start == "":
-		return plan{}, apierrors.NewBadRequest("continue key is not valid: encoded start key empty (version meta.k8s.io/v1)")
+		return plan{}, apierrors.NewBadRequest("invalid continue token: continue key is not valid: encoded start key empty (version meta.k8s.io/v1)")
 	case t.Revision == -1:
 		return plan{after: t.Start, newest: true}, nil
 	}

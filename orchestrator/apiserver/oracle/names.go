@@ -146,6 +146,7 @@ func (w *naming) object(m map[string]any, o owner, path string) any {
 		out[w.line(key)] = w.value(m[key], o, at)
 	}
 	settleCauses(out)
+	settleRules(out)
 	return table(out)
 }
 
@@ -158,6 +159,14 @@ func sortManagers(m map[string]any) {
 func managerKey(v any) string {
 	m, _ := v.(map[string]any)
 	return fmt.Sprint(m["operation"], m["manager"], m["subresource"], m["apiVersion"])
+}
+
+// settleRules orders the rules that a review tells: kube-apiserver walks through maps.
+func settleRules(m map[string]any) {
+	for _, key := range []string{"resourceRules", "nonResourceRules"} {
+		list, _ := m[key].([]any)
+		slices.SortStableFunc(list, func(a, b any) int { return strings.Compare(mustJSON(a), mustJSON(b)) })
+	}
 }
 
 // settleCauses orders the causes of an error, which follow a walk through maps where labels or conflicts are

@@ -300,10 +300,12 @@ func (l *life) scale() error {
 	if !slices.Contains(l.seed.Subresources, "scale") {
 		return nil
 	}
+	// Never to 0, nor to what it is: there kube-apiserver loses who scaled, or notes it and nothing else.
 	for _, r := range []Request{
 		{Method: "GET"},
-		{Method: "PATCH", Header: map[string]string{"Content-Type": merge}, Body: `{"spec":{"replicas":` + fmt.Sprint(l.make.IntN(5)-1) + `}}`},
-		{Method: "PUT", Body: `{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"` + l.name + `","namespace":"objects"},"spec":{"replicas":` + fmt.Sprint(l.make.IntN(5)) + `}}`},
+		{Method: "PATCH", Header: map[string]string{"Content-Type": merge}, Body: `{"spec":{"replicas":-1}}`},
+		{Method: "PATCH", Header: map[string]string{"Content-Type": merge}, Body: `{"spec":{"replicas":2001}}`},
+		{Method: "PUT", Body: `{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"` + l.name + `","namespace":"objects"},"spec":{"replicas":2002}}`},
 	} {
 		r.Path = l.at + "/scale"
 		if _, err := l.step(r); err != nil {

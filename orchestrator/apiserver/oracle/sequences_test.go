@@ -41,6 +41,7 @@ type sequence struct {
 	namespace string
 	known     map[string]bool
 	over      bool
+	replicas  int
 }
 
 const steps = 25
@@ -266,7 +267,13 @@ func (s *sequence) list() {
 
 func (s *sequence) scale() {
 	at := s.path(oneOf(s, "resource", "deployments", "replicasets"), s.name()) + "/scale"
-	s.do(s.as(Request{Method: "PATCH", Path: at, Header: map[string]string{"Content-Type": merge}, Body: fmt.Sprintf(`{"spec":{"replicas":%d}}`, rapid.IntRange(-1, 4).Draw(s.T, "replicas"))}))
+	s.do(s.as(Request{Method: "PATCH", Path: at, Header: map[string]string{"Content-Type": merge}, Body: fmt.Sprintf(`{"spec":{"replicas":%d}}`, oneOf(s, "replicas", -1, s.scaled()))}))
+}
+
+// scaled is another number each time: see life.scale.
+func (s *sequence) scaled() int {
+	s.replicas++
+	return 100 + s.replicas
 }
 
 // watch reads what has happened to the ConfigMaps since the beginning, up to an object that is made now.
