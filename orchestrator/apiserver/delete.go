@@ -73,6 +73,10 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 }
 
 func (c *call) deletion(o *metav1.DeleteOptions) state.DeleteOptions {
+	//nolint:staticcheck // old clients still send it
+	if c.kind.Orphaning != "" && o.PropagationPolicy == nil && o.OrphanDependents == nil {
+		c.warn(c.kind.Orphaning)
+	}
 	d := state.DeleteOptions{
 		DryRun: len(o.DryRun) > 0, User: c.user.Info(), Options: o, Remarks: c.remarks(), Grace: o.GracePeriodSeconds,
 		Preconditions: o.Preconditions, Propagation: o.PropagationPolicy,

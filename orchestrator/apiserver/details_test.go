@@ -107,6 +107,18 @@ func TestDetailsOfAnswers(t *testing.T) {
 			ask:  request{"POST", "/apis/batch/v1/namespaces/default/jobs", contentJSON, `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"j"},"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}`},
 			want: []string{`Z","labels":{"batch.kubernetes.io/controller-uid":`},
 		},
+		{
+			name:   "who deletes a Job is told what becomes of its pods",
+			before: []request{{"POST", "/apis/batch/v1/namespaces/default/jobs", contentJSON, `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"j"},"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}`}},
+			ask:    request{"DELETE", "/apis/batch/v1/namespaces/default/jobs/j", "", ""},
+			want:   []string{"Warning: 299 - \"child pods are preserved by default when jobs are deleted"},
+		},
+		{
+			name:   "a patch makes no other object",
+			before: []request{{"POST", maps, contentJSON, cm("u", "")}},
+			ask:    request{"PATCH", maps + "/u", contentMerge, `{"metadata":{"uid":"other"}}`},
+			want:   []string{`"code":422`, "field is immutable"},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := start(t)

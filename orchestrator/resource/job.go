@@ -34,6 +34,8 @@ func jobs() *Kind {
 		Derive:              derived[batch.Job, batchv1.Job](),
 		UnconditionalUpdate: true,
 		DefaultPropagation:  metav1.DeletePropagationOrphan,
+		Orphaning: "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them " +
+			"or set propagationPolicy=Orphan to suppress this warning",
 
 		PrepareForCreate: typed(func(j *batchv1.Job) {
 			named := maps.Equal(j.Labels, j.Spec.Template.Labels) // by the defaults: it goes on to be named like its pods

@@ -95,6 +95,8 @@ type Kind struct {
 	// DefaultPropagation says what happens to dependents when the client does not say. ""
 	// means background.
 	DefaultPropagation metav1.DeletionPropagation
+	// Orphaning is what who deletes without saying a propagation is warned of. "": nothing.
+	Orphaning string
 	// Leaf marks kinds that nothing depends on: whatever propagation is asked for, nobody waits.
 	Leaf bool
 

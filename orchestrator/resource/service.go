@@ -35,15 +35,14 @@ func services(o Options) *Kind {
 			if s.Spec.ClusterIP != "" && len(s.Spec.ClusterIPs) == 0 {
 				s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 			}
+			routeNothing(s)
 		}),
 		PrepareForUpdate: typedUpdate(func(s, old *corev1.Service) {
 			s.Status = *old.Status.DeepCopy()
 			keepAllocated(s, old)
 			alignClusterIPs(s, old)
 			dropOfOldType(s, old)
-			if s.Spec.Type == corev1.ServiceTypeExternalName {
-				s.Spec.InternalTrafficPolicy = nil // nothing is routed
-			}
+			routeNothing(s)
 		}),
 		Validate:       validate(validation.ValidateServiceCreate),
 		ValidateUpdate: validateUpdate(validation.ValidateServiceUpdate),
@@ -74,6 +73,13 @@ func services(o Options) *Kind {
 			Warnings:         typedWarnings(serviceStatusWarnings),
 			Resets:           resets(specField),
 		}},
+	}
+}
+
+// routeNothing takes away what says how traffic is routed to a service that is a name.
+func routeNothing(s *corev1.Service) {
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		s.Spec.InternalTrafficPolicy = nil
 	}
 }
 

@@ -231,6 +231,7 @@ var (
 	access = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`)
 	// objects are what a patch made, with times and versions in it.
 	objects = regexp.MustCompile(`(?s)Invalid value: "\{.*\}"`)
+	reached = regexp.MustCompile(`current: \d+`)
 	// records is a version that an error tells.
 	records = regexp.MustCompile(`in record \(\d+\)`)
 	times   = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
@@ -279,6 +280,7 @@ func (n *names) line(s string) string {
 	})
 	s = access.ReplaceAllString(s, "kube-api-access-⟨name⟩")
 	s = objects.ReplaceAllString(s, `Invalid value: ⟨object⟩`)
+	s = reached.ReplaceAllString(s, "current: ⟨version⟩")
 	s = records.ReplaceAllString(s, "in record (⟨version⟩)")
 	s = hashes.ReplaceAllString(s, "hash=⟨hash⟩")
 	if len(s) > 4096 {
