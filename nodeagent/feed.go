@@ -16,7 +16,7 @@ import (
 	"wherry/proto/nodelink"
 )
 
-// feed takes what the control plane says: first into the journal, then to the parts. It is an uplink.Journal.
+// feed takes what the control plane says into the journal and to the parts. It is an uplink.Journal.
 type feed struct{ a *Agent }
 
 func (f feed) Have() ([]*nodelink.Have, error) { return f.a.journal.Have(), nil }
