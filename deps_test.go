@@ -168,6 +168,9 @@ var walls = map[string][]wall{
 	"wherry/nodeagent/stream": {
 		{deep: true, not: []string{"wherry/nodeagent/runtime/wasm", "wherry/nodeagent/runtime/fake"}, why: "streams know the words of runtime, never a driver"},
 	},
+	"wherry/nodeagent/usage": {
+		{deep: true, not: []string{"wherry/nodeagent/runtime/wasm", "wherry/nodeagent/runtime/fake", "wherry/proto"}, why: "measuring knows the words of runtime, never a driver, and not who asks"},
+	},
 	"wherry/nodeagent/uplink": {
 		{deep: true, not: ours, but: []string{"wherry/proto"}, why: "the uplink hands over and knows no part of the agent"},
 	},

@@ -21,6 +21,7 @@ import (
 	"wherry/nodeagent/dns"
 	"wherry/nodeagent/image"
 	"wherry/nodeagent/journal"
+	"wherry/nodeagent/kubelet"
 	"wherry/nodeagent/pod"
 	"wherry/nodeagent/podnet"
 	"wherry/nodeagent/proxy"
@@ -29,6 +30,7 @@ import (
 	"wherry/nodeagent/runtime/wasmprocess"
 	"wherry/nodeagent/stream"
 	"wherry/nodeagent/uplink"
+	"wherry/nodeagent/usage"
 	"wherry/nodeagent/volume"
 	"wherry/proto/link"
 	"wherry/proto/nodelink"
@@ -328,6 +330,8 @@ func (a *Agent) tunnel(ctx context.Context, network string, source, target netip
 
 // serve answers what the control plane opens.
 func (a *Agent) serve(n network) func(context.Context, *nodelink.Open) (uplink.Serve, error) {
+	meter := &usage.Meter{Runtimes: a.runtimes, Machine: machineUsage, Log: a.log}
+	k := kubelet.New(kubelet.Config{Node: a.c.NodeName, Usage: meter.Now, Pods: func() []*corev1.Pod { return a.workers.Pods() }})
 	s := stream.New(stream.Config{
 		Pod:        func(uid string) (*corev1.Pod, *corev1.PodStatus) { return a.workers.Pod(uid) },
 		LogPath:    func(id runtime.ID) string { return a.workers.Log(id) },
@@ -335,6 +339,8 @@ func (a *Agent) serve(n network) func(context.Context, *nodelink.Open) (uplink.S
 		Execer:     a.execer,
 		DialPod:    n.dialPod,
 		DialTunnel: a.net.DialFrom,
+		Kubelet:    k,
+		Usage:      k.NodeUsage,
 		Log:        a.log,
 	})
 	return func(ctx context.Context, o *nodelink.Open) (uplink.Serve, error) {

@@ -5,8 +5,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"wherry/nodeagent/usage"
 )
 
 // measureMachine reads what /proc and the file system say; what they do not say is 0.
@@ -20,6 +23,19 @@ func measureMachine(dir string) measure {
 		m.disk, m.free = int64(fs.Blocks)*int64(fs.Bsize), int64(fs.Bavail)*int64(fs.Bsize)
 	}
 	return m
+}
+
+// machineUsage is what all processors and the memory were used for, from /proc; what it does not say is 0.
+func machineUsage() usage.Point {
+	values := keyValues("/proc/meminfo", ":")
+	u := usage.Point{At: time.Now(), MemoryBytes: kilobytes(values["MemTotal"]) - kilobytes(values["MemAvailable"])}
+	// user nice system idle iowait irq softirq steal, in hundredths of a second: proc_stat(5)
+	for i, text := range strings.Fields(keyValues("/proc/stat", "  ")["cpu"]) {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil && i != 3 && i != 4 && i < 8 {
+			u.CPU += time.Duration(n) * 10 * time.Millisecond
+		}
+	}
+	return u
 }
 
 // kilobytes reads "1024 kB".

@@ -2,10 +2,13 @@ package nodeagent
 
 import (
 	"fmt"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/registry"
+
+	"wherry/nodeagent/usage"
 )
 
 // memoryStatus is MEMORYSTATUSEX of sysinfoapi.h.
@@ -31,6 +34,23 @@ func measureMachine(dir string) measure {
 		}
 	}
 	return m
+}
+
+// machineUsage asks the kernel; what it does not say is 0.
+func machineUsage() usage.Point {
+	m := measureMachine("")
+	u := usage.Point{At: time.Now(), MemoryBytes: m.memory - m.available}
+	var idle, kernel, user windows.Filetime // the kernel's time has the idle one in it
+	call := windows.NewLazySystemDLL("kernel32.dll").NewProc("GetSystemTimes")
+	if ok, _, _ := call.Call(uintptr(unsafe.Pointer(&idle)), uintptr(unsafe.Pointer(&kernel)), uintptr(unsafe.Pointer(&user))); ok != 0 {
+		u.CPU = ticks(kernel) + ticks(user) - ticks(idle)
+	}
+	return u
+}
+
+// ticks are of 100 ns.
+func ticks(t windows.Filetime) time.Duration {
+	return time.Duration(int64(t.HighDateTime)<<32|int64(t.LowDateTime)) * 100
 }
 
 func kernelVersion() string {

@@ -1,12 +1,16 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -134,6 +138,24 @@ func (ws *Workers) Pod(uid string) (*corev1.Pod, *corev1.PodStatus) {
 		return nil, nil
 	}
 	return w.current()
+}
+
+// Pods returns those that have not gone yet, with their status as it was reported last, by namespace and name.
+func (ws *Workers) Pods() []*corev1.Pod {
+	ws.mu.Lock()
+	workers := slices.Collect(maps.Values(ws.workers))
+	ws.mu.Unlock()
+	pods := make([]*corev1.Pod, 0, len(workers))
+	for _, w := range workers {
+		p, status := w.current()
+		shown := *p
+		shown.Status = *status
+		pods = append(pods, &shown)
+	}
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
+	return pods
 }
 
 // Await returns when a run has ended, or is not known, or ctx has ended.

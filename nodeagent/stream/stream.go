@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -37,7 +38,10 @@ type Config struct {
 	DialPod func(ctx context.Context, uid string, port uint16) (net.Conn, error)
 	// DialTunnel connects to a pod of this node, on behalf of one of another node.
 	DialTunnel func(ctx context.Context, source netip.AddrPort, network string, target netip.AddrPort) (net.Conn, error)
-	Log        *slog.Logger
+	// Kubelet answers HTTP about the node, Usage measures it.
+	Kubelet http.Handler
+	Usage   func(ctx context.Context) *nodelink.NodeUsage
+	Log     *slog.Logger
 }
 
 // Server serves streams. Its methods may be called concurrently.
@@ -70,6 +74,10 @@ func (s *Server) Open(ctx context.Context, o *nodelink.Open) (Serve, error) {
 		return s.exec(ctx, o.GetExec())
 	case o.GetAttach() != nil:
 		return s.attach(ctx, o.GetAttach())
+	case o.GetKubelet() != nil:
+		return s.kubelet, nil
+	case o.GetUsage() != nil:
+		return func(ctx context.Context, st link.Stream) { s.end(st, nodelink.WriteMessage(st, s.Usage(ctx))) }, nil
 	}
 	return nil, errors.New("this agent does not know what the stream is for; it may be older than the control plane")
 }

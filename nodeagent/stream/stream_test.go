@@ -1,12 +1,14 @@
 package stream
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -83,6 +85,10 @@ func (n *node) server() *Server {
 				return nil, errors.New("no exec here")
 			}
 			return n.execer, nil
+		},
+		Kubelet: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.Method, r.URL.Path) }),
+		Usage: func(context.Context) *nodelink.NodeUsage {
+			return &nodelink.NodeUsage{Machine: &nodelink.Used{NanoCores: 7}}
 		},
 		DialPod: func(context.Context, string, uint16) (net.Conn, error) { return dial() },
 		DialTunnel: func(context.Context, netip.AddrPort, string, netip.AddrPort) (net.Conn, error) {
@@ -400,5 +406,36 @@ func TestTunnelOfPackets(t *testing.T) {
 		}
 		st.Close()
 		there.Close()
+	})
+}
+
+func TestUsage(t *testing.T) {
+	inNode(t, func(n *node) {
+		st := n.must(&nodelink.Open{Body: &nodelink.Open_Usage{Usage: &nodelink.Usage{}}})
+		u := &nodelink.NodeUsage{}
+		if err := nodelink.ReadMessage(st, u, nodelink.MaxMessage); err != nil || u.Machine.GetNanoCores() != 7 {
+			t.Errorf("%v, %v", u, err)
+		}
+		st.Close()
+	})
+}
+
+// One connection takes several requests, and its end leaves nothing behind: the bubble tells.
+func TestKubelet(t *testing.T) {
+	inNode(t, func(n *node) {
+		conn := link.NetConn(n.must(&nodelink.Open{Body: &nodelink.Open_Kubelet{Kubelet: &nodelink.Kubelet{}}}), "", "")
+		in := bufio.NewReader(conn)
+		for _, path := range []string{"/healthz", "/pods"} {
+			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: n1\r\n\r\n", path)
+			answer, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(answer.Body)
+			if err != nil || string(body) != "GET "+path+"\n" {
+				t.Errorf("%q, %v", body, err)
+			}
+		}
+		conn.Close()
 	})
 }

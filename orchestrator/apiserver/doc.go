@@ -4,7 +4,7 @@
 //
 //	chain.go       a panic becomes a Status; who asks, and may he? (auth)
 //	target.go      what is it for: verb, group, version, namespace, resource, name, subresource
-//	route.go       which handler answers; subresource.go and virtual.go for what is not a stored object
+//	route.go       which handler answers; subresource.go and virtual.go for what is not a stored object, measured.go the metrics API
 //	options.go     what the query says
 //	media          in which form the answer goes out
 //	codec.go       the body becomes an object

@@ -27,13 +27,13 @@ func extras(virtual map[string]virtual) []discovery.Resource {
 	var all []discovery.Resource
 	for _, a := range actions {
 		all = append(all, discovery.Resource{
-			GroupVersionResource: a.of, Subresource: a.name, Kind: a.kind, Namespaced: true,
+			GroupVersionResource: a.of, Subresource: a.name, Kind: a.kind, Namespaced: a.of != nodes,
 			Verbs: slices.Sorted(maps.Keys(a.doors)),
 		})
 	}
 	for _, v := range virtual {
 		all = append(all, discovery.Resource{
-			GroupVersionResource: v.gvr, Kind: v.kind, Singular: v.singular, Namespaced: v.namespaced, Verbs: []string{"create"},
+			GroupVersionResource: v.gvr, Kind: v.kind, Singular: v.singular, Namespaced: v.namespaced, Verbs: slices.Sorted(maps.Keys(v.doors)),
 		})
 	}
 	return all

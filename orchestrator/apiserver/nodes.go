@@ -32,12 +32,17 @@ func (c *call) pod() (*corev1.Pod, error) {
 
 // open opens a stream to the agent that runs pod.
 func (c *call) open(ctx context.Context, pod *corev1.Pod, o *nodelink.Open) (link.Stream, error) {
-	if c.s.cfg.Nodes == nil {
-		return nil, unreachable(pod.Spec.NodeName, "this server has no connections to nodes")
+	return c.s.openNode(ctx, pod.Spec.NodeName, o)
+}
+
+// openNode opens a stream to the agent of a node. Errors: 502.
+func (s *Server) openNode(ctx context.Context, node string, o *nodelink.Open) (link.Stream, error) {
+	if s.cfg.Nodes == nil {
+		return nil, unreachable(node, "this server has no connections to nodes")
 	}
-	stream, err := c.s.cfg.Nodes.Open(ctx, pod.Spec.NodeName, o)
+	stream, err := s.cfg.Nodes.Open(ctx, node, o)
 	if err != nil {
-		return nil, unreachable(pod.Spec.NodeName, err.Error())
+		return nil, unreachable(node, err.Error())
 	}
 	return stream, nil
 }

@@ -3,11 +3,13 @@ package apiserver_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"time"
 
@@ -21,6 +23,7 @@ type fakeNodes struct {
 	log     string
 	follow  chan string // further log, until it is closed; nil: none
 	refuse  string
+	usage   map[string]*nodelink.NodeUsage // by node
 	mu      sync.Mutex
 	opened  []*nodelink.Open
 	running sync.WaitGroup
@@ -45,13 +48,33 @@ func (f *fakeNodes) Open(_ context.Context, node string, o *nodelink.Open) (link
 			f.run(far, body.Exec.Command)
 		case *nodelink.Open_Attach:
 			f.run(far, []string{"cat"})
+		case *nodelink.Open_Kubelet:
+			f.talk(far, node, 8080)
+		case *nodelink.Open_Usage:
+			if u := f.usage[node]; u != nil {
+				_ = nodelink.WriteMessage(far, u)
+			}
 		}
 	})
 	return &pipeStream{Conn: near}, nil
 }
 
-// talk serves HTTP on port 8080, and elsewhere greets and echoes.
+// certificate is one that nobody trusts.
+var certificate = sync.OnceValue(func() tls.Certificate {
+	server := httptest.NewUnstartedServer(nil)
+	server.StartTLS()
+	defer server.Close()
+	return server.TLS.Certificates[0]
+})
+
+// talk serves HTTP on port 8080, with TLS on port 8443, and elsewhere greets and echoes.
 func (f *fakeNodes) talk(conn net.Conn, node string, port uint32) {
+	if port == 8443 {
+		server := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{certificate()}})
+		defer server.Close()
+		f.talk(server, node, 8080)
+		return
+	}
 	if port != 8080 {
 		if _, err := io.WriteString(conn, "welcome to "+node+"\n"); err == nil {
 			_, _ = io.Copy(conn, conn)

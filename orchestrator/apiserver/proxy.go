@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -15,15 +16,23 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	proxyutil "k8s.io/apimachinery/pkg/util/proxy"
 
 	"wherry/orchestrator/state"
 	"wherry/proto/link"
+	"wherry/proto/nodelink"
 )
 
-// proxyPod answers pods/[http:]NAME[:PORT]/proxy/PATH with what the pod answers to PATH.
+// backend is what a request is sent on to.
+type backend struct {
+	scheme, host string // http or https
+	dial         func(context.Context) (link.Stream, error)
+}
+
+// proxyPod answers pods/[SCHEME:]NAME[:PORT]/proxy/PATH with what the pod answers to PATH.
 func (c *call) proxyPod() error {
-	name, port, err := proxyTarget(c.at.name)
+	scheme, name, port, err := c.proxyTarget("pod")
 	if err != nil {
 		return err
 	}
@@ -31,18 +40,18 @@ func (c *call) proxyPod() error {
 	if !ok {
 		return apierrors.NewNotFound(c.kind.GroupResource(), name)
 	}
-	number := firstPort(pod)
+	number := firstPort(pod, scheme)
 	if port != "" {
 		if number, err = strconv.Atoi(port); err != nil || number < 1 || number > 65535 {
 			return apierrors.NewBadRequest(fmt.Sprintf("invalid port %q", port))
 		}
 	}
-	return c.proxy(pod, number)
+	return c.proxyTo(pod, number, scheme)
 }
 
 // proxyService does the same with one of the ready pods behind a Service.
 func (c *call) proxyService() error {
-	name, port, err := proxyTarget(c.at.name)
+	scheme, name, port, err := c.proxyTarget("service")
 	if err != nil {
 		return err
 	}
@@ -58,31 +67,50 @@ func (c *call) proxyService() error {
 	if pod == nil {
 		return apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", c.at.name))
 	}
-	return c.proxy(pod, number)
+	return c.proxyTo(pod, number, scheme)
 }
 
-// proxyTarget reads [scheme:]name[:port].
-func proxyTarget(text string) (name, port string, err error) {
-	parts := strings.Split(text, ":")
-	switch {
-	case len(parts) == 1:
-		return parts[0], "", nil
-	case len(parts) == 2:
-		return parts[0], parts[1], nil
-	case len(parts) == 3 && (parts[0] == "http" || parts[0] == ""):
-		return parts[1], parts[2], nil
-	case len(parts) == 3 && parts[0] == "https":
-		return "", "", apierrors.NewBadRequest("proxying to https is not supported")
+// kubeletPort is where clients expect a kubelet. Nothing listens there: its requests cross the link.
+const kubeletPort = "10250"
+
+// proxyNode answers nodes/NAME/proxy/PATH with what the node's agent answers to PATH.
+func (c *call) proxyNode() error {
+	_, name, port, err := c.proxyTarget("node")
+	if err != nil {
+		return err
 	}
-	return "", "", apierrors.NewBadRequest(fmt.Sprintf("invalid proxy target %q", text))
+	if _, ok := state.Get[*corev1.Node](c.s.state, "", name); !ok {
+		return apierrors.NewNotFound(c.kind.GroupResource(), name)
+	}
+	if port != "" && port != kubeletPort {
+		return apierrors.NewBadRequest(fmt.Sprintf("port %s of node %q is not reached from here: only the agent's own, %s, which crosses the link", port, name, kubeletPort))
+	}
+	return c.proxy(backend{"http", name, func(ctx context.Context) (link.Stream, error) {
+		return c.s.openNode(ctx, name, &nodelink.Open{Body: &nodelink.Open_Kubelet{Kubelet: &nodelink.Kubelet{}}})
+	}})
 }
 
-// firstPort is the first that the pod declares, or 80.
-func firstPort(pod *corev1.Pod) int {
+// proxyTarget reads the name of the path, [SCHEME:]NAME[:PORT].
+func (c *call) proxyTarget(what string) (scheme, name, port string, err error) {
+	scheme, name, port, valid := utilnet.SplitSchemeNamePort(c.at.name)
+	if !valid {
+		return "", "", "", apierrors.NewBadRequest(fmt.Sprintf("invalid %s request %q", what, c.at.name))
+	}
+	if scheme == "" {
+		scheme = "http"
+	}
+	return scheme, name, port, nil
+}
+
+// firstPort is the first that the pod declares, or the scheme's own.
+func firstPort(pod *corev1.Pod, scheme string) int {
 	for _, container := range pod.Spec.Containers {
 		if len(container.Ports) > 0 {
 			return int(container.Ports[0].ContainerPort)
 		}
+	}
+	if scheme == "https" {
+		return 443
 	}
 	return 80
 }
@@ -132,11 +160,18 @@ func slicePort(slice *discoveryv1.EndpointSlice, name string) int {
 	return 0
 }
 
-// proxy sends the request on to a port of a pod.
-func (c *call) proxy(pod *corev1.Pod, port int) error {
+// proxyTo sends the request on to a port of a pod.
+func (c *call) proxyTo(pod *corev1.Pod, port int, scheme string) error {
 	if pod.Spec.NodeName == "" {
 		return apierrors.NewServiceUnavailable(fmt.Sprintf("pod %s does not have a host assigned", pod.Name))
 	}
+	return c.proxy(backend{scheme, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(port)), func(ctx context.Context) (link.Stream, error) {
+		return c.connect(ctx, pod, uint16(port))
+	}})
+}
+
+// proxy sends the request on. As in Kubernetes nobody asks who a pod is that speaks TLS: the link has led to it.
+func (c *call) proxy(to backend) error {
 	if c.toRoot() {
 		return nil
 	}
@@ -146,8 +181,9 @@ func (c *call) proxy(pod *corev1.Pod, port int) error {
 	defer cancel()
 	transport := &http.Transport{
 		DisableKeepAlives: true, DisableCompression: true,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			stream, err := c.connect(ctx, pod, uint16(port))
+			stream, err := to.dial(ctx)
 			if err != nil {
 				return nil, err
 			}
@@ -159,7 +195,7 @@ func (c *call) proxy(pod *corev1.Pod, port int) error {
 		Transport:      &proxyutil.Transport{PathPrepend: strings.TrimSuffix(c.r.URL.Path, c.proxied()), RoundTripper: transport},
 		FlushInterval:  -1,
 		ModifyResponse: withoutCORS,
-		Rewrite:        func(r *httputil.ProxyRequest) { c.rewrite(r, pod, port) },
+		Rewrite:        func(r *httputil.ProxyRequest) { c.rewrite(r, to) },
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			c.s.fail(w, c.r, err) // proxyutil has worded it
 		},
@@ -199,9 +235,8 @@ func withoutCORS(r *http.Response) error {
 	return nil
 }
 
-func (c *call) rewrite(r *httputil.ProxyRequest, pod *corev1.Pod, port int) {
-	host := net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(port))
-	r.Out.URL = &url.URL{Scheme: "http", Host: host, Path: c.proxied(), RawQuery: c.r.URL.RawQuery}
+func (c *call) rewrite(r *httputil.ProxyRequest, to backend) {
+	r.Out.URL = &url.URL{Scheme: to.scheme, Host: to.host, Path: c.proxied(), RawQuery: c.r.URL.RawQuery}
 	r.Out.Host = ""
 	r.Out.Header.Del("Authorization") // the cluster's credentials are not the pod's business
 	r.SetXForwarded()

@@ -78,6 +78,7 @@ func (c *call) unacceptable() error {
 func (c *call) find() (handle handler, long bool, err error) {
 	gvr := schema.GroupVersionResource{Group: c.at.group, Version: c.at.version, Resource: c.at.plural}
 	if v, ok := c.s.virtual[gvr.String()]; ok && c.at.subresource == "" {
+		c.kind = v.shown
 		return v.find(c.at)
 	}
 	kind, ok := c.s.kinds.Resource(gvr)

@@ -70,6 +70,7 @@ type Server struct {
 	log     *slog.Logger
 	handler http.Handler
 	virtual map[string]virtual
+	usages  usages
 
 	draining atomic.Bool     // readiness fails from here on
 	stopping context.Context // watches and streams end with it

@@ -221,6 +221,11 @@ func TestPortForwardRefusals(t *testing.T) {
 
 func TestProxy(t *testing.T) {
 	c := start(t, withNodes(&fakeNodes{}))
+	secure, behind := newService("tls"), newEndpoints("tls")
+	secure.Spec.Ports[0].Port = 443
+	*behind.Ports[0].Port = 8443
+	behind.Endpoints[0].TargetRef.Name = "ag"
+	ensure(c, secure, behind)
 	ensure(c, newNode("vm"), newRunningPod("ag", "a"), newService("ag"), newService("lonely"), newEndpoints("ag"))
 	const namespace = "/api/v1/namespaces/default/"
 	for _, test := range []struct {
@@ -235,7 +240,10 @@ func TestProxy(t *testing.T) {
 		{"GET", "services/ag:99/proxy/", 503, `no service port \"99\" found for service \"ag\"`},
 		{"GET", "services/lonely/proxy/", 503, `no endpoints available for service \"lonely\"`},
 		{"GET", "services/none/proxy/", 404, `services \"none\" not found`},
-		{"GET", "services/https:ag:8080/proxy/", 400, "https is not supported"},
+		{"GET", "services/https:tls:443/proxy/a", 200, "GET /a "},
+		{"GET", "pods/https:ag:8443/proxy/a", 200, "GET /a "},
+		{"GET", "pods/ftp:ag:8443/proxy/a", 400, `invalid pod request \"ftp:ag:8443\"`},
+		{"GET", "services/a:b:c:d/proxy/a", 400, `invalid service request \"a:b:c:d\"`},
 		{"GET", "pods/ag:http/proxy/", 400, "invalid port"},
 	} {
 		a := c.ask(test.method, namespace+test.path, "")
@@ -245,6 +253,33 @@ func TestProxy(t *testing.T) {
 		if strings.Contains(a.body, "Bearer") {
 			t.Errorf("%s: the pod was shown the caller's credentials", test.path)
 		}
+	}
+}
+
+func TestProxyNode(t *testing.T) {
+	nodes := &fakeNodes{}
+	c := start(t, withNodes(nodes))
+	ensure(c, newNode("vm"))
+	for _, test := range []struct {
+		path string
+		code int
+		want string
+	}{
+		{"vm/proxy/stats/summary?a=b", 200, "GET /stats/summary?a=b "},
+		{"vm:10250/proxy/pods/", 200, "GET /pods/ "},
+		{"https:vm:10250/proxy/healthz", 200, "GET /healthz "},
+		{"vm:22/proxy/", 400, `port 22 of node \"vm\" is not reached from here`},
+		{"none/proxy/healthz", 404, `nodes \"none\" not found`},
+		{"a:b:c:d/proxy/", 400, `invalid node request`},
+	} {
+		a := c.ask("GET", "/api/v1/nodes/"+test.path, "")
+		if a.StatusCode != test.code || !strings.Contains(a.body, test.want) || strings.Contains(a.body, "Bearer") {
+			t.Errorf("%s: %d %q, want %d %s", test.path, a.StatusCode, a.body, test.code, test.want)
+		}
+	}
+	nodes.refuse = "no session"
+	if a := c.ask("GET", "/api/v1/nodes/vm/proxy/healthz", ""); a.StatusCode != 503 || !strings.Contains(a.body, `node vm: no session`) {
+		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }
 

@@ -26,7 +26,9 @@ type action struct {
 var (
 	pods     = corev1.SchemeGroupVersion.WithResource("pods")
 	services = corev1.SchemeGroupVersion.WithResource("services")
+	nodes    = corev1.SchemeGroupVersion.WithResource("nodes")
 	actions  = []action{
+		{of: nodes, name: "proxy", kind: corev1.SchemeGroupVersion.WithKind("NodeProxyOptions"), long: true, doors: anyVerb((*call).proxyNode)},
 		{of: pods, name: "attach", kind: corev1.SchemeGroupVersion.WithKind("PodAttachOptions"), long: true, doors: streaming((*call).attach)},
 		{of: pods, name: "binding", kind: bindingKind, doors: map[string]handler{"create": (*call).binding}},
 		{of: pods, name: "eviction", kind: evictionKind, doors: map[string]handler{"create": (*call).eviction}},

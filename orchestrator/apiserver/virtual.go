@@ -8,15 +8,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"wherry/orchestrator/resource"
 )
 
-// virtual is a resource that is not stored: it can only be created, and answers.
+// virtual is a resource that is not stored: reviews, which are created and answer, and what is measured.
 type virtual struct {
 	gvr        schema.GroupVersionResource
 	kind       schema.GroupVersionKind
 	singular   string
 	namespaced bool
-	create     handler
+	doors      map[string]handler // by verb
+	shown      *resource.Kind     // how its objects look; nil: as they are
 }
 
 var (
@@ -27,7 +30,7 @@ func virtuals() map[string]virtual {
 	all := map[string]virtual{}
 	add := func(kind schema.GroupVersionKind, namespaced bool, create handler) {
 		singular := strings.ToLower(kind.Kind)
-		v := virtual{gvr: kind.GroupVersion().WithResource(singular + "s"), kind: kind, singular: singular, namespaced: namespaced, create: create}
+		v := virtual{gvr: kind.GroupVersion().WithResource(singular + "s"), kind: kind, singular: singular, namespaced: namespaced, doors: map[string]handler{"create": create}}
 		all[v.gvr.String()] = v
 	}
 	add(tokenReviewKind, false, (*call).tokenReview)
@@ -37,17 +40,27 @@ func virtuals() map[string]virtual {
 	add(localAccessReviewKind, true, (*call).localSubjectAccessReview)
 	add(rulesReviewKind, false, (*call).selfSubjectRulesReview)
 	add(bindingKind, true, (*call).bindings)
+	for _, v := range []virtual{
+		{kind: nodeMetrics.GroupVersionKind, shown: nodeMetrics, doors: map[string]handler{"get": (*call).nodeMetrics, "list": (*call).allNodeMetrics}},
+		{kind: podMetrics.GroupVersionKind, shown: podMetrics, namespaced: true, doors: map[string]handler{"get": (*call).podMetrics, "list": (*call).allPodMetrics}},
+	} {
+		v.gvr = v.shown.GroupVersionResource()
+		all[v.gvr.String()] = v
+	}
 	return all
 }
 
+// find chooses what answers. Only lists go over all namespaces, and only what can be got has a name.
 func (v virtual) find(at target) (handler, bool, error) {
-	switch {
-	case at.name != "" || v.namespaced != (at.namespace != ""):
+	everywhere := v.namespaced && at.namespace == "" && at.name == "" && v.doors["list"] != nil
+	if at.name != "" && v.doors["get"] == nil || v.namespaced != (at.namespace != "") && !everywhere {
 		return nil, false, noResource()
-	case at.verb != "create":
+	}
+	handle, ok := v.doors[at.verb]
+	if !ok || everywhere && at.verb != "list" {
 		return nil, false, methodNotAllowed()
 	}
-	return v.create, false, nil
+	return handle, false, nil
 }
 
 // posted reads what was sent to a subresource or a virtual resource into into.

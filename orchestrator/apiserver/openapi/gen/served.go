@@ -15,6 +15,7 @@ type served struct {
 // actions are subresources that do something, by path as above. The apiserver implements them, or refuses
 // with the reason; a test of its own compares.
 var actions = map[string]bool{
+	"api/v1/nodes/proxy":           true,
 	"api/v1/pods/attach":           true,
 	"api/v1/pods/binding":          true,
 	"api/v1/pods/eviction":         true,
