@@ -104,7 +104,7 @@ func Default(more ...any) *Chain {
 	rules := []any{
 		NamespaceLifecycle{}, LimitRanger{}, ServiceAccount{}, TaintNodesByCondition{}, podsecurity.New(), Priority{},
 		DefaultTolerations{}, DefaultStorageClass{}, StorageObjectInUseProtection{}, PersistentVolumeClaimResize{},
-		RuntimeClass{}, DefaultIngressClass{}, PodTopologyLabels{}, PodResizeValidator{},
+		RuntimeClass{}, DefaultIngressClass{}, PodTopologyLabels{}, NodeDeclaredFeatureValidator{}, PodResizeValidator{},
 	}
 	rules = append(rules, more...)
 	return New(append(rules, ResourceQuota{})...) // last: what it takes nobody may refuse any more

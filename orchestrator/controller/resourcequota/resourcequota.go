@@ -22,29 +22,24 @@ const resync = 5 * time.Minute
 // New returns the controller.
 func New(s *state.State) controller.Controller {
 	c := &quotas{s}
-	sources := []controller.Source{controller.On(controller.Self[*corev1.ResourceQuota])}
-	for _, k := range s.Kinds().Stored() {
-		if quota.Counted(k) {
-			sources = append(sources, controller.OnEvents(k, c.givenBack(k)))
-		}
+	return controller.Controller{
+		Name: "resourcequota", Reconcile: c.reconcile,
+		Sources: []controller.Source{controller.On(controller.Self[*corev1.ResourceQuota])}, EveryKind: c.givenBack,
 	}
-	return controller.Controller{Name: "resourcequota", Sources: sources, Reconcile: c.reconcile}
 }
 
 type quotas struct{ state *state.State }
 
 // givenBack names the quotas that a change of an object may have freed something of.
-func (c *quotas) givenBack(k *resource.Kind) func(state.Event) []controller.Key {
-	return func(e state.Event) []controller.Key {
-		if e.Entry == nil || e.Type != state.Deleted && !c.shrunk(k, e) {
-			return nil
-		}
-		var keys []controller.Key
-		for _, q := range state.List[*corev1.ResourceQuota](c.state, state.Selector{Namespace: e.Entry.Namespace()}) {
-			keys = append(keys, controller.Self(q)...)
-		}
-		return keys
+func (c *quotas) givenBack(k *resource.Kind, e state.Event) []controller.Key {
+	if !quota.Counted(k) || e.Entry == nil || e.Type != state.Deleted && !c.shrunk(k, e) {
+		return nil
 	}
+	var keys []controller.Key
+	for _, q := range state.List[*corev1.ResourceQuota](c.state, state.Selector{Namespace: e.Entry.Namespace()}) {
+		keys = append(keys, controller.Self(q)...)
+	}
+	return keys
 }
 
 // shrunk says whether an update made an object use less. Only of three kinds the objects differ in what they use.

@@ -5,9 +5,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wherry/orchestrator/controller"
 	"wherry/orchestrator/controller/controllertest"
+	"wherry/orchestrator/controller/customresource"
 	"wherry/orchestrator/controller/resourcequota"
 	"wherry/orchestrator/state"
 )
@@ -29,7 +33,7 @@ spec: {hard: {pods: "9", cpu: "1", count/pods: "9", services.nodeports: "2", cou
 
 func run(t *testing.T, f func(c *controllertest.Cluster)) {
 	controllertest.Run(t, func(s *state.State, _ controller.Events) []controller.Controller {
-		return []controller.Controller{resourcequota.New(s)}
+		return []controller.Controller{resourcequota.New(s), customresource.New(s)}
 	}, f)
 }
 
@@ -105,5 +109,40 @@ func TestOverduePods(t *testing.T) {
 		want(c, "on its way", "pods", "1")
 		c.Settle(7 * time.Minute)
 		want(c, "overdue", "pods", "0", "count/pods", "1")
+	})
+}
+
+// Kinds that are defined while the server runs are counted as others are.
+func TestCustomObjectsAreGivenBack(t *testing.T) {
+	run(t, func(c *controllertest.Cluster) {
+		controllertest.Apply(c, `
+metadata: {name: boats.example.org}
+spec:
+  group: example.org
+  scope: Namespaced
+  names: {plural: boats, singular: boat, kind: Boat, listKind: BoatList}
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+`, &apiextensionsv1.CustomResourceDefinition{})
+		c.Settle(0)
+		kind, ok := c.State.Kinds().Kind(schema.GroupVersionKind{Group: "example.org", Version: "v1", Kind: "Boat"})
+		if !ok {
+			c.T.Fatal("there are no boats")
+		}
+		boat := &unstructured.Unstructured{}
+		boat.SetGroupVersionKind(kind.GroupVersionKind)
+		boat.SetNamespace("default")
+		boat.SetName("b")
+		if _, err := c.State.Create(c.T.Context(), kind, boat, state.CreateOptions{}); err != nil {
+			c.T.Fatal(err)
+		}
+		controllertest.Apply(c, `
+metadata: {name: q, namespace: default}
+spec: {hard: {count/boats.example.org: "2"}}
+`, &corev1.ResourceQuota{})
+		want(c, "a boat from before", "count/boats.example.org", "1")
+		if _, _, err := c.State.Delete(c.T.Context(), kind, "default", "b", state.DeleteOptions{}); err != nil {
+			c.T.Fatal(err)
+		}
+		want(c, "it is gone", "count/boats.example.org", "0")
 	})
 }
