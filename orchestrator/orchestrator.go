@@ -147,7 +147,7 @@ func (c *Config) dnsIP() netip.Addr {
 type Orchestrator struct {
 	config   Config
 	log      *slog.Logger
-	webhooks conversion.Webhooks
+	webhooks reach.Webhooks
 	store    *metered.Store
 	sealed   *sealed.Store // over store
 	state    *state.State
@@ -186,7 +186,7 @@ func (o *Orchestrator) open(ctx context.Context) error {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
-	kinds := resource.NewWith(resource.Options{ServiceCIDR: c.ServiceCIDR, PodCIDR: c.PodCIDR, Convert: o.webhooks.Convert})
+	kinds := resource.NewWith(resource.Options{ServiceCIDR: c.ServiceCIDR, PodCIDR: c.PodCIDR, Convert: (&conversion.Webhooks{Post: &o.webhooks}).Convert})
 	secrets, err := encrypted(c.Encrypt, kinds)
 	if err != nil {
 		return err
@@ -227,12 +227,7 @@ func (o *Orchestrator) mayAsk(ctx context.Context, user *authenticationv1.UserIn
 
 // guards are the rules of admission that ask who may do what.
 func (o *Orchestrator) guards(managers *apiserver.Managers) []any {
-	hooks := webhook.New(webhook.Config{
-		DialService: func(ctx context.Context, namespace, name string, port int32) (net.Conn, error) {
-			return o.api.DialService(ctx, namespace, name, port)
-		},
-		Authorizer: o.authorizer, Logger: o.log,
-	})
+	hooks := webhook.New(webhook.Config{Post: &o.webhooks, Authorizer: o.authorizer, Logger: o.log})
 	o.outside = admission.NewGate(
 		policy.NewMutating(o.authorizer, managers.Types), hooks.Mutating(), policy.NewValidating(o.authorizer), hooks.Validating())
 	return []any{
@@ -252,8 +247,7 @@ func (o *Orchestrator) assemble() error {
 		State: o.state, PKI: o.pki, Registry: o.registry, Tokens: o.tokens, Logger: o.log, Version: o.config.Version,
 		PodCIDR: o.config.PodCIDR.String(), ServiceCIDR: o.config.ServiceCIDR.String(), DNSAddress: o.config.dnsIP().String(),
 	})
-	services := &reach.Dialer{State: o.state, Nodes: o.downlink}
-	o.webhooks.Dial = services.Dial
+	o.webhooks.Dial = (&reach.Dialer{State: o.state, Nodes: o.downlink}).Dial
 	if err := o.openAudit(); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"wherry/orchestrator/controller/customresource"
 	"wherry/orchestrator/controller/garbage"
 	"wherry/orchestrator/conversion"
+	"wherry/orchestrator/reach"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 	"wherry/orchestrator/store"
@@ -487,7 +488,7 @@ func TestConversionWebhook(t *testing.T) {
 	}))
 	defer hook.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw})
-	webhooks := &conversion.Webhooks{}
+	webhooks := &conversion.Webhooks{Post: new(reach.Webhooks)}
 	c := startCRDs(t, memstore.New(), webhooks.Convert)
 	encoded, _ := json.Marshal(ca)
 	c.define(boatsDefinition(boatV1, oldBoat) + fmt.Sprintf(`

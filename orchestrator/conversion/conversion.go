@@ -6,21 +6,12 @@
 package conversion
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
-	"sync"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -28,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"wherry/orchestrator/reach"
 )
 
 const (
@@ -37,20 +30,10 @@ const (
 	pause    = 200 * time.Millisecond
 	// maxAnswer bounds what a webhook may send, in bytes.
 	maxAnswer = 64 << 20
-	// maxClients bounds how many webhooks are remembered with their connections.
-	maxClients = 64
 )
 
-// DialService connects to a port of a Service.
-type DialService func(ctx context.Context, namespace, name string, port int32) (net.Conn, error)
-
-// Webhooks calls conversion webhooks. Dial is needed for those behind Services.
-type Webhooks struct {
-	Dial DialService
-
-	mu      sync.Mutex
-	clients map[[sha256.Size]byte]*http.Client
-}
+// Webhooks calls conversion webhooks by way of Post.
+type Webhooks struct{ Post *reach.Webhooks }
 
 // request and response are ConversionReview of apiextensions.k8s.io, v1 and v1beta1, as they look in JSON.
 type review struct {
@@ -133,15 +116,15 @@ func read(answer []byte, kind metav1.TypeMeta, uid types.UID) ([]*unstructured.U
 }
 
 // post sends body and returns the answer.
-func (w *Webhooks) post(ctx context.Context, at apiextensionsv1.WebhookClientConfig, body []byte) ([]byte, error) {
+func (w *Webhooks) post(ctx context.Context, to apiextensionsv1.WebhookClientConfig, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	target, client, err := w.client(at)
-	if err != nil {
-		return nil, err
+	at := reach.Webhook{URL: to.URL, CABundle: to.CABundle}
+	if s := to.Service; s != nil {
+		at.Service = &reach.Service{Namespace: s.Namespace, Name: s.Name, Path: s.Path, Port: s.Port}
 	}
 	for attempt := 1; ; attempt++ {
-		answer, err := post(ctx, client, target, body)
+		answer, err := w.Post.Post(ctx, at, body, maxAnswer)
 		var failed *net.OpError
 		if err == nil || attempt == attempts || !errors.As(err, &failed) || failed.Op != "dial" {
 			return answer, err
@@ -152,93 +135,4 @@ func (w *Webhooks) post(ctx context.Context, at apiextensionsv1.WebhookClientCon
 			return nil, err
 		}
 	}
-}
-
-func post(ctx context.Context, client *http.Client, target string, body []byte) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json")
-	response, err := client.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("reading its answer: %w", err)
-	case len(answer) > maxAnswer:
-		return nil, fmt.Errorf("its answer is larger than %d bytes", maxAnswer)
-	case response.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("the server answered with status %s", response.Status)
-	}
-	return answer, nil
-}
-
-// client is where a webhook is and what calls it. Clients are kept with their connections.
-func (w *Webhooks) client(at apiextensionsv1.WebhookClientConfig) (string, *http.Client, error) {
-	target, dial, name, err := w.place(at)
-	if err != nil {
-		return "", nil, err
-	}
-	key := sha256.Sum256(append([]byte(target+"\x00"+name+"\x00"), at.CABundle...))
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if c := w.clients[key]; c != nil {
-		return target, c, nil
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
-	if len(bytes.TrimSpace(at.CABundle)) > 0 {
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(at.CABundle) {
-			return "", nil, errors.New("its caBundle holds no certificate")
-		}
-	}
-	if w.clients == nil || len(w.clients) >= maxClients {
-		for _, c := range w.clients {
-			c.CloseIdleConnections()
-		}
-		w.clients = map[[sha256.Size]byte]*http.Client{}
-	}
-	c := &http.Client{
-		Transport: &http.Transport{
-			DialContext: dial, TLSClientConfig: config, ForceAttemptHTTP2: true,
-			MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirects are not followed") },
-	}
-	w.clients[key] = c
-	return target, c, nil
-}
-
-type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
-
-// place is the URL of a webhook, how it is dialed and the name in its certificate ("": that of the URL).
-func (w *Webhooks) place(at apiextensionsv1.WebhookClientConfig) (target string, dial dialFunc, name string, err error) {
-	if at.URL != nil {
-		return *at.URL, (&net.Dialer{Timeout: 10 * time.Second}).DialContext, "", nil
-	}
-	s := at.Service
-	if s == nil || w.Dial == nil {
-		return "", nil, "", errors.New("it has neither a URL nor a Service that can be reached")
-	}
-	port := int32(443)
-	if s.Port != nil {
-		port = *s.Port
-	}
-	name = s.Name + "." + s.Namespace + ".svc"
-	u := url.URL{Scheme: "https", Host: net.JoinHostPort(name, strconv.Itoa(int(port)))}
-	if s.Path != nil {
-		u.Path = *s.Path
-	}
-	return u.String(), func(ctx context.Context, _, _ string) (net.Conn, error) {
-		c, err := w.Dial(ctx, s.Namespace, s.Name, port)
-		if err != nil {
-			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
-		}
-		return c, nil
-	}, name, nil
 }

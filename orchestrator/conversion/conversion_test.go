@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"wherry/orchestrator/conversion"
+	"wherry/orchestrator/reach"
 )
 
 func boat() *unstructured.Unstructured {
@@ -77,7 +78,7 @@ func TestAnswersAreJudged(t *testing.T) {
 		}},
 	} {
 		_, webhook := hook(t, test.answer)
-		_, err := new(conversion.Webhooks).Convert(t.Context(), webhook, "example.org/v2", []*unstructured.Unstructured{boat()})
+		_, err := (&conversion.Webhooks{Post: new(reach.Webhooks)}).Convert(t.Context(), webhook, "example.org/v2", []*unstructured.Unstructured{boat()})
 		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "conversion webhook for example.org/v1, Kind=Boat") {
 			t.Errorf("%s: %v", test.name, err)
 		}
@@ -87,7 +88,7 @@ func TestAnswersAreJudged(t *testing.T) {
 // Labels are the webhook's, the rest of metadata is not its business.
 func TestMetadataIsKept(t *testing.T) {
 	_, webhook := hook(t, func(uid string) string { return answered(uid, success, good) })
-	out, err := new(conversion.Webhooks).Convert(t.Context(), webhook, "example.org/v2", []*unstructured.Unstructured{boat()})
+	out, err := (&conversion.Webhooks{Post: new(reach.Webhooks)}).Convert(t.Context(), webhook, "example.org/v2", []*unstructured.Unstructured{boat()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,10 +104,10 @@ func TestServiceIsDialed(t *testing.T) {
 	webhook.ClientConfig.URL = nil
 	webhook.ClientConfig.Service = &apiextensionsv1.ServiceReference{Namespace: "default", Name: "convert", Port: &port, Path: &path}
 	var dialed []string
-	webhooks := &conversion.Webhooks{Dial: func(ctx context.Context, namespace, name string, port int32) (net.Conn, error) {
+	webhooks := &conversion.Webhooks{Post: &reach.Webhooks{Dial: func(ctx context.Context, namespace, name string, port int32) (net.Conn, error) {
 		dialed = append(dialed, fmt.Sprintf("%s/%s:%d", namespace, name, port))
 		return (&net.Dialer{}).DialContext(ctx, "tcp", s.Listener.Addr().String())
-	}}
+	}}}
 	_, err := webhooks.Convert(t.Context(), webhook, "example.org/v2", []*unstructured.Unstructured{boat()})
 	if err == nil || !strings.Contains(err.Error(), "convert.default.svc") {
 		t.Errorf("the certificate is another's: %v", err)

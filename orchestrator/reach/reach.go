@@ -1,4 +1,4 @@
-// Package reach dials Services of the cluster from the control plane: conversion webhooks, aggregated servers. The
+// Package reach dials Services of the cluster from the control plane, and posts to webhooks there and elsewhere. The
 // control plane may have no route into the network of the pods: a pod is reached through its agent's session.
 package reach
 

@@ -1,25 +1,13 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/url"
-	"strconv"
-	"sync"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionv1beta1 "k8s.io/api/admission/v1beta1"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -28,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"wherry/orchestrator/apiserver/admission/match"
+	"wherry/orchestrator/reach"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 )
@@ -133,122 +122,9 @@ func request(ctx context.Context, a *state.Attributes, kind *resource.Kind) (*ad
 
 // post sends a body to a hook.
 func (h *Hooks) post(ctx context.Context, w *hook, body []byte) ([]byte, error) {
-	target, client, err := h.clients.get(&w.client)
-	if err != nil {
-		return nil, err
+	at := reach.Webhook{URL: w.client.URL, CABundle: w.client.CABundle, Timeout: w.timeout}
+	if s := w.client.Service; s != nil {
+		at.Service = &reach.Service{Namespace: s.Namespace, Name: s.Name, Path: s.Path, Port: s.Port}
 	}
-	query := target.Query()
-	query.Set("timeout", w.timeout.String())
-	target.RawQuery = query.Encode()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json, */*")
-	r.Header.Set("User-Agent", "kube-apiserver-admission")
-	response, err := client.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Body.Close() }() // it was read, or is given up
-	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("reading the answer: %w", err)
-	case len(data) > maxAnswer:
-		return nil, fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
-	case response.StatusCode < 200 || response.StatusCode > 299:
-		return nil, fmt.Errorf("the server answered %s", response.Status)
-	}
-	return data, nil
-}
-
-// clients keep connections by where they lead and whom they trust.
-type clients struct {
-	dial func(ctx context.Context, namespace, name string, port int32) (net.Conn, error)
-
-	mu  sync.Mutex
-	all map[string]*http.Client
-}
-
-// maxClients bounds how many hooks' connections are kept; beyond it all begin anew.
-const maxClients = 64
-
-// get finds the address of a hook and what connects to it.
-func (c *clients) get(w *admissionregistrationv1.WebhookClientConfig) (*url.URL, *http.Client, error) {
-	trust := sha256.Sum256(w.CABundle)
-	if w.URL != nil {
-		target, err := url.Parse(*w.URL)
-		if err != nil {
-			return nil, nil, err
-		}
-		client, err := c.client("url "+target.Host+string(trust[:]), w.CABundle, target.Hostname(), nil)
-		return target, client, err
-	}
-	s := w.Service
-	if s == nil {
-		return nil, nil, errors.New("webhook configuration must have either service or URL")
-	}
-	port := int32(443)
-	if s.Port != nil {
-		port = *s.Port
-	}
-	host := s.Name + "." + s.Namespace + ".svc"
-	target := &url.URL{Scheme: "https", Host: net.JoinHostPort(host, strconv.Itoa(int(port)))}
-	if s.Path != nil {
-		at, err := url.Parse(*s.Path)
-		if err != nil {
-			return nil, nil, err
-		}
-		target.Path, target.RawQuery = at.Path, at.RawQuery
-	}
-	client, err := c.client("service "+target.Host+string(trust[:]), w.CABundle, host, func(ctx context.Context, _, _ string) (net.Conn, error) {
-		if c.dial == nil {
-			return nil, errors.New("this server cannot reach Services")
-		}
-		return c.dial(ctx, s.Namespace, s.Name, port)
-	})
-	return target, client, err
-}
-
-func (c *clients) client(key string, bundle []byte, host string, dial func(context.Context, string, string) (net.Conn, error)) (*http.Client, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if client := c.all[key]; client != nil {
-		return client, nil
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if len(bundle) > 0 {
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(bundle) {
-			return nil, errors.New("the caBundle holds no certificate")
-		}
-	}
-	if len(c.all) >= maxClients {
-		for _, old := range c.all {
-			old.CloseIdleConnections()
-		}
-		c.all = nil
-	}
-	if c.all == nil {
-		c.all = map[string]*http.Client{}
-	}
-	client := &http.Client{
-		Transport: &http.Transport{
-			TLSClientConfig: config, DialContext: dial, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 25, IdleConnTimeout: 90 * time.Second,
-			TLSHandshakeTimeout: 10 * time.Second, Proxy: proxy(dial), MaxResponseHeaderBytes: 64 << 10,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	c.all[key] = client
-	return client, nil
-}
-
-// proxy is asked for hooks outside of the cluster only.
-func proxy(dial func(context.Context, string, string) (net.Conn, error)) func(*http.Request) (*url.URL, error) {
-	if dial != nil {
-		return nil
-	}
-	return http.ProxyFromEnvironment
+	return h.config.Post.Post(ctx, at, body, maxAnswer)
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -20,24 +19,23 @@ import (
 	"wherry/orchestrator/apiserver/admission/expression"
 	"wherry/orchestrator/apiserver/admission/match"
 	"wherry/orchestrator/apiserver/auth"
+	"wherry/orchestrator/reach"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 )
 
 // Config is what webhooks need of the server.
 type Config struct {
-	// DialService connects to a port of a ready pod behind a Service; nil: Services cannot be reached.
-	DialService func(ctx context.Context, namespace, name string, port int32) (net.Conn, error)
+	Post *reach.Webhooks // nil: those with a URL are reached
 	// Authorizer is asked by match conditions; nil: conditions that ask it fail.
 	Authorizer auth.Authorizer
 	Logger     *slog.Logger
 }
 
-// Hooks are what both rules share: connections and compiled conditions. See Mutating and Validating.
+// Hooks are what both rules share: compiled conditions. See Mutating and Validating.
 type Hooks struct {
-	config  Config
-	log     *slog.Logger
-	clients clients
+	config Config
+	log    *slog.Logger
 
 	mu       sync.Mutex
 	compiled map[string]*compiled // by configuration and index
@@ -46,10 +44,12 @@ type Hooks struct {
 // New prepares to ask webhooks.
 func New(c Config) *Hooks {
 	h := &Hooks{config: c, log: c.Logger, compiled: map[string]*compiled{}}
+	if c.Post == nil {
+		h.config.Post = new(reach.Webhooks)
+	}
 	if h.log == nil {
 		h.log = slog.Default()
 	}
-	h.clients.dial = c.DialService
 	return h
 }
 

@@ -26,6 +26,7 @@ import (
 
 	"wherry/orchestrator/apiserver/admission"
 	"wherry/orchestrator/apiserver/admission/webhook"
+	"wherry/orchestrator/reach"
 	"wherry/orchestrator/resource"
 	"wherry/orchestrator/state"
 	"wherry/orchestrator/store/memstore"
@@ -62,7 +63,7 @@ func start(t *testing.T) *cluster {
 		}
 		return new(net.Dialer).DialContext(ctx, "tcp", c.server.Listener.Addr().String())
 	}
-	hooks := webhook.New(webhook.Config{DialService: dial, Logger: slog.New(slog.DiscardHandler)})
+	hooks := webhook.New(webhook.Config{Post: &reach.Webhooks{Dial: dial}, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := state.Open(ctx, memstore.New(), state.Options{Kinds: resource.New(), Admission: admission.Default(hooks.Mutating(), hooks.Validating())})
 	if err != nil {
