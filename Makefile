@@ -1,7 +1,7 @@
 GO ?= go
 export CGO_ENABLED = 0
 PLATFORMS = linux/amd64 linux/arm64 linux/arm linux/riscv64 darwin/arm64 windows/amd64
-GUESTS = hello console udpecho
+GUESTS = hello console udpecho cgi
 
 .PHONY: build guests run stop test check bench oracle generate
 

@@ -199,14 +199,16 @@ func (a *Agent) openRuntimes() (engine string, err error) {
 	if err != nil {
 		return "", err
 	}
+	a.runtimes = append(a.runtimes, wasmdriver.New(wasmdriver.Config{
+		ClassName: wasmdriver.HTTPName, HTTP: true, Host: host, Network: a.guestNetwork().guest, Logger: a.log,
+	}))
 	// For those who refuse machine code that is made at run time.
 	if _, err := a.openWasm("wasm-interpreter", wasm.Config{Interpreter: true}); err != nil {
 		return "", err
 	}
 	if a.c.Processes {
-		network := network{Net: a.net, host: a.c.Host, node: a.c.Address}
 		processes, err := wasmprocess.New(wasmprocess.Config{
-			Dir: filepath.Join(a.c.DataDir, wasmprocess.Name), Host: host, CacheDir: cache, Network: network.guest, Logger: a.log,
+			Dir: filepath.Join(a.c.DataDir, wasmprocess.Name), Host: host, CacheDir: cache, Network: a.guestNetwork().guest, Logger: a.log,
 		})
 		if err != nil {
 			return "", err
@@ -225,11 +227,14 @@ func (a *Agent) openWasm(class string, c wasm.Config) (*wasm.Host, error) {
 		return nil, fmt.Errorf("open the Wasm runtime: %w", err)
 	}
 	a.closers = append(a.closers, host.Close)
-	network := network{Net: a.net, host: a.c.Host, node: a.c.Address}
 	a.runtimes = append(a.runtimes, wasmdriver.New(wasmdriver.Config{
-		ClassName: class, Host: host, Network: network.guest, Logger: a.log,
+		ClassName: class, Host: host, Network: a.guestNetwork().guest, Logger: a.log,
 	}))
 	return host, nil
+}
+
+func (a *Agent) guestNetwork() network {
+	return network{Net: a.net, host: a.c.Host, node: a.c.Address}
 }
 
 func (a *Agent) closeRuntimes() error {

@@ -32,7 +32,7 @@ func (o *Orchestrator) bootstrap(ctx context.Context) error {
 	if err := rbac.Reconcile(ctx, o.state); err != nil {
 		return err
 	}
-	for _, name := range []string{"wasm", "wasm-process", "wasm-interpreter"} { // every node has them
+	for _, name := range []string{"wasm", "wasm-process", "wasm-interpreter", "wasm-http"} { // every node has them
 		class := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Handler: name}
 		if err := ensure(ctx, o.state, class); err != nil {
 			return err

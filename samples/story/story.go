@@ -47,7 +47,7 @@ func Build(t *testing.T, root string) string {
 	t.Helper()
 	bin := t.TempDir()
 	build(t, root, bin, []string{"CGO_ENABLED=0"}, "wherry/cmd/wherry", "wherry/cmd/wherryd", "wherry/cmd/wherry-agent")
-	for _, guest := range []string{"hello", "console", "udpecho"} {
+	for _, guest := range []string{"hello", "console", "udpecho", "cgi"} {
 		build(t, root, filepath.Join(bin, guest+".wasm"), []string{"GOOS=wasip1", "GOARCH=wasm"}, "wherry/samples/"+guest)
 	}
 	return bin

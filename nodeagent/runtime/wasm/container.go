@@ -20,7 +20,7 @@ const maxMessage = 4096
 // container is one run.
 type container struct {
 	spec     runtime.Spec
-	instance *wasm.Instance
+	instance process
 	network  wasip1.Network
 	budget   *wasm.Budget // of the guest, and of those that an exec starts beside it
 	stdin    *stdin       // nil: it has none
@@ -28,6 +28,15 @@ type container struct {
 	done     chan struct{} // closed when the status is final
 
 	status runtime.Status // guarded by Driver.mu
+}
+
+// process is what a container runs: a guest, or a server that has guests run.
+type process interface {
+	Done() <-chan struct{}
+	Exit() wasm.Exit
+	Terminate()
+	Kill()
+	Usage() (cpu time.Duration, memory int64)
 }
 
 // run starts a guest with its output in the log.
@@ -52,13 +61,28 @@ func (d *Driver) run(ctx context.Context, m *wasm.Module, s runtime.Spec) (*cont
 		guest.Stdin = c.stdin
 	}
 	started := time.Now()
-	i, err := d.config.Host.Start(ctx, m, guest)
-	if err != nil {
+	if c.instance, err = d.begin(ctx, m, c, guest); err != nil {
 		return nil, errors.Join(err, out.close())
 	}
-	c.instance = i
 	c.status = runtime.Status{ID: s.ID, State: runtime.Running, Started: started, ContainerID: containerID(s.ID)}
 	return c, nil
+}
+
+// begin starts the container's process.
+func (d *Driver) begin(ctx context.Context, m *wasm.Module, c *container, guest wasm.Spec) (process, error) {
+	if !d.config.HTTP {
+		return d.config.Host.Start(ctx, m, guest)
+	}
+	own, err := Compile(ctx, d.config.Host, c.spec.Image) // the server keeps it
+	if err != nil {
+		return nil, err
+	}
+	s, err := startHTTP(ctx, d.config.Host, own, c, guest, d.log)
+	if err != nil {
+		own.Release()
+		return nil, err
+	}
+	return s, nil
 }
 
 // finish waits until the guest has ended, and closes the log.

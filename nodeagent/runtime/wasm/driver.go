@@ -3,6 +3,8 @@
 //
 //	driver.go     Driver: what the agent asks for
 //	container.go  one run of a container
+//	http.go       a container that is an HTTP handler
+//	cgi.go        one request, as a run of the module
 //	exec.go       further guests in a container, and who attaches to it
 //	console.go    what a guest reads and writes
 //	spec.go       pure: what a container's spec means to a guest
@@ -28,6 +30,8 @@ type Config struct {
 	// ClassName is the driver's name, and so the runtime class by which pods choose it; "" is "wasm", which runs modules
 	// unless their pods choose otherwise.
 	ClassName string
+	// HTTP makes the containers HTTP handlers, see HTTPName.
+	HTTP bool
 	// Host runs the guests. It is the caller's to close, after the driver.
 	Host *wasm.Host
 	// Network returns what the sockets of a container use. nil, or a nil Network: it has none.

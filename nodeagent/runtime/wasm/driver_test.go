@@ -28,7 +28,7 @@ func (loopback) Listen(ctx context.Context, network string, _ netip.AddrPort) (n
 	return c.Listen(ctx, network, "127.0.0.1:0")
 }
 
-func newHost(t *testing.T) *wasm.Host {
+func newHost(t testing.TB) *wasm.Host {
 	t.Helper()
 	host, err := wasm.New(wasm.Config{CacheDir: wasmtest.CacheDir(t)})
 	if err != nil {
@@ -47,7 +47,7 @@ func newDriver(host *wasm.Host) *Driver {
 }
 
 // image writes a module to a file.
-func image(t *testing.T, name string, module []byte) runtime.Image {
+func image(t testing.TB, name string, module []byte) runtime.Image {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name+".wasm")
 	if err := os.WriteFile(path, module, 0o600); err != nil {

@@ -28,6 +28,7 @@ var commands = map[string]func(args []string){
 	"serve":    serve,
 	"flood":    func([]string) { flood() },
 	"open":     open,
+	"cgi":      func([]string) { cgi(os.Getenv("PATH_INFO")) },
 }
 
 func main() {
@@ -132,5 +133,36 @@ func open(args []string) {
 			return
 		}
 		opened = append(opened, f)
+	}
+}
+
+// cgi answers a request as a CGI program, in the way that the path says.
+func cgi(path string) {
+	fmt.Fprintln(os.Stderr, "asked for", path)
+	if path == "/bad" {
+		fmt.Println("this is no header")
+		return
+	}
+	if path == "/found" {
+		fmt.Print("Location: /there\n\n")
+		return
+	}
+	if path == "/silent" {
+		spin()
+	}
+	fmt.Print("Status: 201 Created\r\nContent-Type: text/plain\r\nConnection: close\r\nX-Own: yes\r\n\r\n")
+	switch path {
+	case "/env":
+		fmt.Println(strings.Join(os.Environ(), "\n"))
+	case "/echo":
+		io.Copy(os.Stdout, os.Stdin)
+	case "/stream": // a line for each one that comes
+		lines := bufio.NewScanner(os.Stdin)
+		for lines.Scan() {
+			fmt.Println("got", lines.Text())
+		}
+	case "/half":
+		fmt.Println("half")
+		spin()
 	}
 }
