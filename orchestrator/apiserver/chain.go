@@ -86,7 +86,7 @@ func (s *Server) serve(w http.ResponseWriter, r0 *http.Request, at target, route
 	case !at.resource:
 		routes.ServeHTTP(w, r)
 	case !s.served(at):
-		notFound(w)
+		s.unknown(w, r)
 	default:
 		s.serveResource(w, r, at, user)
 	}

@@ -1,9 +1,12 @@
 package apiserver
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"wherry/orchestrator/apiserver/discovery"
 )
@@ -14,12 +17,47 @@ func (s *Server) documents(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
+	docs.Unknown = func(w http.ResponseWriter, r *http.Request) { s.unknown(w, r) }
+	mux.HandleFunc("GET /{$}", s.index(docs))
+	mux.HandleFunc("GET /index.html", s.index(docs))
 	mux.Handle("GET /api", docs)
 	mux.Handle("GET /api/", docs)
 	mux.Handle("GET /apis", docs)
 	mux.Handle("GET /apis/", docs)
 	mux.Handle("GET /openapi/", s.openapi)
 	return nil
+}
+
+// index tells what there is beside resources.
+func (s *Server) index(docs *discovery.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		paths, err := docs.Paths()
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		paths = append(paths, "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version")
+		if s.cfg.Tokens != nil {
+			paths = append(paths, "/.well-known/openid-configuration", "/openid/v1/jwks")
+		}
+		if s.cfg.Profiling {
+			paths = append(paths, "/debug/pprof", "/debug/pprof/profile", "/debug/pprof/symbol", "/debug/pprof/trace")
+		}
+		for _, endpoint := range []string{"healthz", "livez", "readyz"} {
+			paths = append(paths, "/"+endpoint)
+			for _, c := range s.checks(endpoint) {
+				paths = append(paths, "/"+endpoint+"/"+c.Name)
+			}
+		}
+		slices.Sort(paths)
+		b, err := json.MarshalIndent(metav1.RootPaths{Paths: paths}, "", "  ")
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(b)
+	}
 }
 
 // extras is what is served beyond the stored kinds.

@@ -34,6 +34,9 @@ func (c *call) eviction() error {
 	e.Name, e.Namespace = c.at.name, c.at.namespace
 	o := state.DeleteOptions{Remarks: c.remarks()}
 	if e.DeleteOptions != nil {
+		if in := e.DeleteOptions.DryRun; len(in) > 0 && len(options.DryRun) > 0 && !slices.Equal(in, options.DryRun) {
+			return apierrors.NewBadRequest(fmt.Sprintf("Non-matching dry-run options in request and content: %v and %v", options.DryRun, in))
+		}
 		o = c.deletion(e.DeleteOptions)
 	}
 	o.DryRun, o.User, o.Admitted = o.DryRun || len(options.DryRun) > 0, c.user.Info(), true

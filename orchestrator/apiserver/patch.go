@@ -25,6 +25,10 @@ import (
 // maxPatchOperations bounds a JSON patch.
 const maxPatchOperations = 10000
 
+// The library bounds what operations of a JSON patch copy by a variable: a few of them, each doubling the object, would
+// fill the memory.
+func init() { jsonpatch.AccumulatedCopySizeLimit = maxBody }
+
 var patchTypes = []string{
 	string(types.JSONPatchType), string(types.MergePatchType),
 	string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType),

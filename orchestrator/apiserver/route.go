@@ -36,6 +36,9 @@ var (
 func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, at target, user *auth.User) {
 	c := &call{s: s, w: w, r: r, at: at, user: user}
 	handle, long, err := c.find()
+	if err == nil && r.Method == http.MethodHead && at.subresource != "proxy" {
+		err = methodNotAllowed()
+	}
 	if err == nil {
 		c.out, err = c.negotiate()
 		if err != nil && !media.Known(c.r) {
@@ -169,6 +172,25 @@ func notFound(w http.ResponseWriter) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusNotFound)
 	_, _ = w.Write([]byte("404 page not found\n"))
+}
+
+// unknown answers what is at no path: a version that a group does not have is told in a Status.
+func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if parts[0] == "api" || len(parts) > 1 && parts[0] == "apis" && s.hasGroup(parts[1]) {
+		s.fail(w, r, noResource())
+		return
+	}
+	notFound(w)
+}
+
+func (s *Server) hasGroup(group string) bool {
+	for _, v := range s.virtual {
+		if v.gvr.Group == group {
+			return true
+		}
+	}
+	return group != "" && slices.ContainsFunc(s.kinds.All(), func(k *resource.Kind) bool { return k.Group == group })
 }
 
 // served says whether a group and version exist here at all.

@@ -7,7 +7,9 @@ package discovery
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +39,8 @@ type Resource struct {
 type Handler struct {
 	kinds *resource.Registry
 	extra []Resource
+	// Unknown answers paths below /api and /apis that nothing is at; nil: http.NotFound.
+	Unknown http.HandlerFunc
 
 	now atomic.Pointer[documents]
 	mu  sync.Mutex // held while documents are made
@@ -125,10 +129,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	d.serve(w, r)
+	d.serve(w, r, h.Unknown)
 }
 
-func (h *documents) serve(w http.ResponseWriter, r *http.Request) {
+// Paths are those of all documents.
+func (h *Handler) Paths() ([]string, error) {
+	d, err := h.documents()
+	if err != nil {
+		return nil, err
+	}
+	return append(slices.Collect(maps.Keys(d.plain)), "/api", "/apis/"), nil
+}
+
+func (h *documents) serve(w http.ResponseWriter, r *http.Request, unknown http.HandlerFunc) {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	choice, ok := negotiate(r.Header.Get("Accept"), h.aggregated[path] != nil)
 	switch {
@@ -143,6 +156,8 @@ func (h *documents) serve(w http.ResponseWriter, r *http.Request) {
 		writeCached(w, r, h.aggregated[path], choice)
 	case h.plain[path] != nil:
 		h.plain[path].write(w, choice, ok)
+	case unknown != nil:
+		unknown(w, r)
 	default:
 		http.NotFound(w, r)
 	}
