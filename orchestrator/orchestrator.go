@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +47,7 @@ import (
 	"wherry/orchestrator/controller/job"
 	"wherry/orchestrator/controller/namespace"
 	"wherry/orchestrator/controller/nodehealth"
+	"wherry/orchestrator/controller/policystatus"
 	"wherry/orchestrator/controller/replicaset"
 	"wherry/orchestrator/controller/resourcequota"
 	"wherry/orchestrator/controller/serviceaccount"
@@ -428,6 +430,9 @@ func (o *Orchestrator) controllers() []controller.Controller {
 		clusterrole.New(o.state),
 		csr.New(csr.Config{State: o.state, Authority: o.pki, May: o.mayAsk}),
 		resourcequota.New(o.state),
+		policystatus.New(o.state, func(p *admissionregistrationv1.ValidatingAdmissionPolicy) []admissionregistrationv1.ExpressionWarning {
+			return policy.TypeCheck(o.state.Kinds(), p)
+		}),
 	}
 	all = append(all, disruption.New(o.state, events("controllermanager"))...)
 	return append(all, volumeprotection.New(o.state)...)
