@@ -25,6 +25,7 @@ type feed struct {
 
 // watch is one who has attached.
 type watch struct {
+	feed   *feed
 	sink   io.Writer
 	data   chan []byte
 	ended  chan struct{} // closed when the sink takes no more
@@ -69,23 +70,28 @@ func (w *watch) end(err error) {
 	})
 }
 
-// follow copies what the guest writes from now on until done is closed, and then what is left. It ends before if
-// the sink fails, or stop is closed.
-func (f *feed) follow(sink io.Writer, done, stop <-chan struct{}) error {
-	w := &watch{sink: sink, data: make(chan []byte, 16), ended: make(chan struct{})}
+// watch has what the guest writes from now on kept for a sink, until follow has returned.
+func (f *feed) watch(sink io.Writer) *watch {
+	w := &watch{feed: f, sink: sink, data: make(chan []byte, 16), ended: make(chan struct{})}
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.watches[w] = true
-	f.mu.Unlock()
+	return w
+}
+
+// follow copies what is written until done is closed, and then what is left. It ends before if the sink fails, or stop is
+// closed.
+func (w *watch) follow(done, stop <-chan struct{}) error {
 	defer func() {
-		f.mu.Lock()
-		delete(f.watches, w)
-		f.mu.Unlock()
+		w.feed.mu.Lock()
+		delete(w.feed.watches, w)
+		w.feed.mu.Unlock()
 		w.end(nil)
 	}()
 	for {
 		select {
 		case b := <-w.data:
-			if _, err := sink.Write(b); err != nil {
+			if _, err := w.sink.Write(b); err != nil {
 				return err
 			}
 		case <-w.ended:

@@ -200,20 +200,21 @@ func (d *Driver) Attach(ctx context.Context, id runtime.ID, console runtime.Cons
 	defer typing.Wait()
 	defer closeInput(console)
 	defer cancel()
-	if console.Stdin != nil && c.stdin != nil {
-		typing.Go(func() { c.stdin.take(console.Stdin, ctx.Done()) })
-	}
 	var errs [2]error
 	for i, f := range []*feed{c.output.stdout, c.output.stderr} {
 		sink := []io.Writer{console.Stdout, console.Stderr}[i]
 		if sink == nil {
 			continue
 		}
+		w := f.watch(sink)
 		output.Go(func() {
-			if errs[i] = f.follow(sink, c.done, ctx.Done()); errs[i] != nil {
+			if errs[i] = w.follow(c.done, ctx.Done()); errs[i] != nil {
 				cancel()
 			}
 		})
+	}
+	if console.Stdin != nil && c.stdin != nil { // once all that comes of it is seen
+		typing.Go(func() { c.stdin.take(console.Stdin, ctx.Done()) })
 	}
 	select {
 	case <-c.done:
