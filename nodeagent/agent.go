@@ -336,7 +336,7 @@ func (a *Agent) tunnel(ctx context.Context, network string, source, target netip
 // serve answers what the control plane opens.
 func (a *Agent) serve(n network) func(context.Context, *nodelink.Open) (uplink.Serve, error) {
 	meter := &usage.Meter{Runtimes: a.runtimes, Machine: machineUsage, Log: a.log}
-	k := kubelet.New(kubelet.Config{Node: a.c.NodeName, Usage: meter.Now, Pods: func() []*corev1.Pod { return a.workers.Pods() }})
+	k := kubelet.New(kubelet.Config{Node: a.c.NodeName, Usage: meter.Now, Pods: func() []*corev1.Pod { return a.workers.Pods() }, Requests: a.requests})
 	s := stream.New(stream.Config{
 		Pod:        func(uid string) (*corev1.Pod, *corev1.PodStatus) { return a.workers.Pod(uid) },
 		LogPath:    func(id runtime.ID) string { return a.workers.Log(id) },
@@ -352,6 +352,17 @@ func (a *Agent) serve(n network) func(context.Context, *nodelink.Open) (uplink.S
 		serve, err := s.Open(ctx, o)
 		return uplink.Serve(serve), err
 	}
+}
+
+// requests are those that containers have answered.
+func (a *Agent) requests() []runtime.Requests {
+	var all []runtime.Requests
+	for _, d := range a.runtimes {
+		if c, ok := d.(runtime.RequestCounter); ok {
+			all = append(all, c.Requests()...)
+		}
+	}
+	return all
 }
 
 // execer finds the driver that runs a container.

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"wherry/nodeagent/runtime"
 	"wherry/nodeagent/usage"
 	"wherry/proto/nodelink"
 )
@@ -30,6 +31,8 @@ type Config struct {
 	Pods func() []*corev1.Pod
 	// Usage measures.
 	Usage func(ctx context.Context) (machine usage.Used, containers []usage.Container)
+	// Requests are those that HTTP handlers have answered; nil: there are none.
+	Requests func() []runtime.Requests
 }
 
 // Kubelet answers. Its methods may be called concurrently.

@@ -131,6 +131,9 @@ func (k *Kubelet) ownMetrics(w http.ResponseWriter, _ *http.Request) {
 	}
 	p.family("kubelet_running_pods", "gauge", "Number of pods that have a running pod sandbox")
 	p.value("kubelet_running_pods", float64(running), time.Time{})
+	if k.Requests != nil {
+		p.requests(k.Requests())
+	}
 	p.family("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.")
 	p.value("process_start_time_seconds", float64(k.began.UnixNano())/1e9, time.Time{})
 	p.send(w)

@@ -5,6 +5,7 @@
 //	container.go  one run of a container
 //	http.go       a container that is an HTTP handler
 //	cgi.go        one request, as a run of the module
+//	requests.go   how many requests there were
 //	exec.go       further guests in a container, and who attaches to it
 //	console.go    what a guest reads and writes
 //	spec.go       pure: what a container's spec means to a guest

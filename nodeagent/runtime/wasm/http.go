@@ -73,6 +73,7 @@ type server struct {
 	host   *wasm.Host
 	module *wasm.Module
 	guest  wasm.Spec // of each request, but for what the request says
+	counts counts
 	access *lines
 	errors *lines
 	http   *http.Server
@@ -208,7 +209,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.active.Done()
 	begun := time.Now()
 	answer := &response{ResponseWriter: w}
+	s.counts.begin()
 	defer func() {
+		s.counts.end(answer.status, time.Since(begun))
 		s.access.line(fmt.Sprintf("%s %s %q %s %d %d %v", remote(r).Addr(), r.Method, cut(r.RequestURI), r.Proto,
 			answer.status, answer.bytes, time.Since(begun).Round(time.Microsecond)))
 	}()

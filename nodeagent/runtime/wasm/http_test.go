@@ -121,8 +121,15 @@ func TestHTTPRequests(t *testing.T) {
 	if status, _ := h.ask(t, r); status != http.StatusLengthRequired {
 		t.Errorf("status %d", status)
 	}
+	counted := h.Requests()
+	if len(counted) != 1 || counted[0].ID != h.id || counted[0].Codes[201] != 4 || counted[0].Codes[411] != 1 || counted[0].Sum <= 0 {
+		t.Errorf("counted %+v", counted)
+	}
 	if err := h.Stop(t.Context(), h.id, time.Minute); err != nil {
 		t.Fatal(err)
+	}
+	if got := h.Requests(); len(got) != 0 {
+		t.Errorf("counted %+v of what has ended", got)
 	}
 	if s := h.find(h.id).status; s.ExitCode != 0 || s.Reason != "Completed" {
 		t.Errorf("%+v", s)
