@@ -84,6 +84,18 @@ func (w *worker) tell(fact func(h *Have)) {
 	}
 }
 
+// missing tells of runs that no driver knows.
+func (w *worker) missing(known map[runtime.ID]bool) {
+	uid := string(w.wish.UID)
+	w.tell(func(h *Have) {
+		for name, c := range h.Containers {
+			if id := (runtime.ID{Pod: uid, Container: name, Attempt: c.Attempt}); !known[id] {
+				h.lost(time.Now(), id)
+			}
+		}
+	})
+}
+
 func (w *worker) take() (*corev1.Pod, []func(*Have)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

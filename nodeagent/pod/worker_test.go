@@ -487,6 +487,21 @@ func TestRestartWithoutContainers(t *testing.T) {
 	})
 }
 
+// A control plane that was restored from a snapshot tells of pods that ran here and have gone since.
+func TestPodsThatRanBeforeTheyWereTold(t *testing.T) {
+	inWorld(t, func(w *world) {
+		p := w.update(w.pod(`  - {name: app}`))
+		p = p.DeepCopy()
+		p.Status = *w.status(p)
+		w.restart() // nothing is known of it
+		w.update(p)
+		w.want(p, "Running app:ready/1")
+		if last := w.status(p).ContainerStatuses[0].LastTerminationState.Terminated; last == nil || last.Reason != "ContainerStatusUnknown" {
+			t.Errorf("last: %+v", last)
+		}
+	})
+}
+
 func TestOrphansAreRemoved(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.update(w.pod(`  - {name: app}`))

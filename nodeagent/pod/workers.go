@@ -68,7 +68,8 @@ func New(c Config) *Workers {
 }
 
 // Update says how a pod is wanted now. The first time that a uid is seen its status is what was known of it last: the
-// pods of an earlier process are given before Run. A pod that is to be deleted has its deletionTimestamp; it is kept until
+// pods of an earlier process are given before Run. One that comes later and has run (the control plane was restored from a
+// snapshot, perhaps) has no container here any more. A pod that is to be deleted has its deletionTimestamp; it is kept until
 // Reports were told that it is gone.
 func (ws *Workers) Update(p *corev1.Pod) {
 	ws.mu.Lock()
@@ -84,6 +85,7 @@ func (ws *Workers) Update(p *corev1.Pod) {
 	w := newWorker(ws.c, p, ws.observe)
 	ws.workers[uid] = w
 	if ws.launch != nil {
+		w.missing(nil)
 		ws.launch(uid, w)
 	}
 }
@@ -232,13 +234,7 @@ func (ws *Workers) open(ctx context.Context, group *sync.WaitGroup, known map[ru
 		})
 	}
 	for uid, w := range ws.workers {
-		w.tell(func(h *Have) {
-			for name, c := range h.Containers {
-				if id := (runtime.ID{Pod: uid, Container: name, Attempt: c.Attempt}); !known[id] {
-					h.lost(time.Now(), id)
-				}
-			}
-		})
+		w.missing(known)
 		ws.launch(uid, w)
 	}
 }
