@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,20 +17,33 @@ func configMap(prefix string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: prefix}, Data: map[string]string{"text": strings.Repeat("x", 1024)}}
 }
 
-// creates measures how many objects a second some clients create, each one after the other.
+// creates measures how many ConfigMaps a second some clients create, each one after the other, and how long one takes.
 func (b *bench) creates(ctx context.Context, c *api) error {
+	return b.createsOf(ctx, "creates of 1 KiB", func(ctx context.Context) error {
+		_, err := c.CoreV1().ConfigMaps(namespace).Create(ctx, configMap("created-"), metav1.CreateOptions{})
+		return err
+	})
+}
+
+// podCreates does the same with pods, which no node takes.
+func (b *bench) podCreates(ctx context.Context, c *api) error {
+	return b.createsOf(ctx, "creates of pods", func(ctx context.Context) error { return c.createPod(ctx, "created") })
+}
+
+func (b *bench) createsOf(ctx context.Context, what string, create func(context.Context) error) error {
 	const span = 2 * time.Second
-	for _, clients := range []int{1, 16, 64} {
-		var made atomic.Int64
+	for _, clients := range []int{1, 16, 64, 256} {
+		took := make([][]float64, clients)
 		begun := time.Now()
 		group, grouped := errgroup.WithContext(ctx)
-		for range clients {
+		for i := range clients {
 			group.Go(func() error {
 				for time.Since(begun) < span {
-					if _, err := c.CoreV1().ConfigMaps(namespace).Create(grouped, configMap("created-"), metav1.CreateOptions{}); err != nil {
+					one := time.Now()
+					if err := create(grouped); err != nil {
 						return err
 					}
-					made.Add(1)
+					took[i] = append(took[i], milliseconds(time.Since(one)))
 				}
 				return nil
 			})
@@ -38,14 +51,24 @@ func (b *bench) creates(ctx context.Context, c *api) error {
 		if err := group.Wait(); err != nil {
 			return err
 		}
-		b.table.add(fmt.Sprintf("creates of 1 KiB by %d clients", clients), "a second", 0, float64(made.Load())/time.Since(begun).Seconds())
+		all := slices.Concat(took...)
+		slices.Sort(all)
+		b.table.add(fmt.Sprintf("%s by %d clients", what, clients), "a second", 0, float64(len(all))/time.Since(begun).Seconds())
+		b.table.add(fmt.Sprintf("%s by %d clients, the median one", what, clients), "ms", 0, median(all))
+		b.table.add(fmt.Sprintf("%s by %d clients, the slowest of a hundred", what, clients), "ms", 0, all[len(all)*99/100])
 	}
 	return nil
 }
 
 // watches measures from the POST of an object to its event at each of some watchers.
 func (b *bench) watches(ctx context.Context, c *api) error {
-	for _, watchers := range []int{1, 1000} {
+	return b.watchesOf(ctx, c, 1, 1000)
+}
+
+func (b *bench) manyWatches(ctx context.Context, c *api) error { return b.watchesOf(ctx, c, 10_000) }
+
+func (b *bench) watchesOf(ctx context.Context, c *api, counts ...int) error {
+	for _, watchers := range counts {
 		values, err := c.latencies(ctx, watchers)
 		if err != nil {
 			return err

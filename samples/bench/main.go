@@ -4,6 +4,7 @@
 //	process.go  commands that run, their memory, and a client of the API
 //	pods.go     how fast pods answer and run
 //	api.go      how fast the API writes and tells
+//	many.go     a server that holds 10,000 pods, and 100,000 objects
 package main
 
 import (
@@ -13,7 +14,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -21,6 +24,7 @@ import (
 
 func main() {
 	runs := flag.Int("runs", 5, "how often everything is measured")
+	only := flag.String("only", "", "take only measures whose name has this in it, also those that take long; their names: "+names())
 	bin := flag.String("bin", "bin", "folder of the built commands and guests")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -28,7 +32,7 @@ func main() {
 	var t table
 	for i := range *runs {
 		fmt.Fprintf(os.Stderr, "run %d of %d\n", i+1, *runs)
-		if err := measure(ctx, *bin, &t); err != nil {
+		if err := measure(ctx, *bin, *only, &t); err != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)
 			os.Exit(1)
 		}
@@ -39,9 +43,11 @@ func main() {
 	}
 }
 
+// patience is how long one run may take.
+const patience = 20 * time.Minute
+
 // measure takes every measure once, each cluster in a new directory.
-func measure(ctx context.Context, bin string, t *table) error {
-	const patience = 5 * time.Minute
+func measure(ctx context.Context, bin, only string, t *table) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "wherry-bench")
@@ -49,21 +55,75 @@ func measure(ctx context.Context, bin string, t *table) error {
 		return err
 	}
 	defer os.RemoveAll(dir) // what is left is in the system's folder for such things
-	b := bench{bin: bin, dir: dir, table: t}
-	if err := b.memory(ctx); err != nil {
-		return fmt.Errorf("measuring memory: %w", err)
+	b := bench{bin: bin, dir: dir, only: only, table: t}
+	if b.wants(single{name: "memory"}) {
+		if err := b.memory(ctx); err != nil {
+			return fmt.Errorf("measuring memory: %w", err)
+		}
 	}
-	return b.cluster(ctx)
+	if err := b.cluster(ctx); err != nil {
+		return err
+	}
+	return b.many(ctx)
 }
+
+// single is one measure of a running cluster.
+type single struct {
+	name string
+	long bool // it is taken only when it is asked for
+	take func(*bench, context.Context, *api) error
+}
+
+// onOne are taken of a one-machine cluster, in this order.
+var onOne = []single{
+	{"first-byte", false, (*bench).firstByte},
+	{"watches", false, (*bench).watches},
+	{"watches-10000", true, (*bench).manyWatches},
+	{"thousand-pods", false, (*bench).thousandPods},
+}
+
+func names() string {
+	all := []string{"memory"}
+	for _, s := range slices.Concat(onOne, onServer) {
+		all = append(all, s.name)
+	}
+	return strings.Join(all, ", ")
+}
+
+func (b *bench) wants(s single) bool {
+	if b.only == "" {
+		return !s.long
+	}
+	return strings.Contains(s.name, b.only)
+}
+
+// take takes those of some measures that are wanted.
+func (b *bench) take(ctx context.Context, client *api, all []single) error {
+	for _, s := range all {
+		if !b.wants(s) {
+			continue
+		}
+		if err := s.take(b, ctx, client); err != nil {
+			return fmt.Errorf("measuring %s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+func (b *bench) wantsAny(all []single) bool { return slices.ContainsFunc(all, b.wants) }
 
 // bench is one run.
 type bench struct {
 	bin, dir string
+	only     string // "": all but the long ones
 	table    *table
 }
 
 // cluster measures a one-machine cluster.
 func (b *bench) cluster(ctx context.Context) error {
+	if !b.wantsAny(onOne) {
+		return nil
+	}
 	up, err := b.start(ctx, "up", "wherryd", "up", "--listen", "127.0.0.1:0", "--node-name", "bench",
 		"--node-port-address", "127.0.0.1", "--max-pods", "1010")
 	if err != nil {
@@ -75,17 +135,10 @@ func (b *bench) cluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range []struct {
-		what string
-		take func(context.Context, *api) error
-	}{
-		{"the first byte of a pod", b.firstByte}, {"creates", b.creates}, {"watches", b.watches}, {"a thousand pods", b.thousandPods},
-	} {
-		if err := m.take(ctx, client); err != nil {
-			return fmt.Errorf("measuring %s: %w", m.what, err)
-		}
+	if _, err := client.wherry(ctx, "push", filepath.Join(b.bin, "hello.wasm"), image); err != nil {
+		return err
 	}
-	return b.rss("memory of `wherry up` with 1,000 Wasm pods", 0, up)
+	return b.take(ctx, client, onOne)
 }
 
 // table is what was measured, in the order in which it was first.

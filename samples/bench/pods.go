@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,9 +35,6 @@ func hello(name, app string) *corev1.Pod {
 // firstByte measures from the creation of a pod whose image is present to the first byte through a node port.
 func (b *bench) firstByte(ctx context.Context, c *api) error {
 	const times = 5
-	if _, err := c.wherry(ctx, "push", filepath.Join(b.bin, "hello.wasm"), image); err != nil {
-		return err
-	}
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "hello"},
 		Spec: corev1.ServiceSpec{
@@ -205,5 +201,5 @@ func (b *bench) thousandPods(ctx context.Context, c *api) error {
 		return fmt.Errorf("%d of %d run: %w", len(running), all, err)
 	}
 	b.table.add("creation of 1,000 Wasm pods until all run", "ms", 0, milliseconds(time.Since(begun)))
-	return nil
+	return b.rss("memory of `wherry up` with 1,000 Wasm pods", 0, c.process)
 }

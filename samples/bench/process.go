@@ -32,7 +32,7 @@ type process struct {
 func (b *bench) start(ctx context.Context, name, command string, args ...string) (*process, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &process{dir: filepath.Join(b.dir, name), bin: b.bin, cancel: cancel, ended: make(chan error, 1)}
-	p.cmd = exec.CommandContext(ctx, filepath.Join(b.bin, command), append(args, "--data-dir", p.dir, "--log-level", "warn")...)
+	p.cmd = exec.CommandContext(ctx, filepath.Join(b.bin, command), append(args, "--data-dir", p.dir, "--log-level", "error")...)
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(os.Interrupt) }
 	p.cmd.WaitDelay = 20 * time.Second
 	p.cmd.Stderr = os.Stderr
