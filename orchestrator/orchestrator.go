@@ -235,7 +235,7 @@ func (o *Orchestrator) guards(managers *apiserver.Managers) []any {
 	return []any{
 		admission.NodeRestriction{Authorizer: o.authorizer}, admission.Certificates{Authorizer: o.authorizer},
 		rbac.Guard{Authorizer: o.authorizer, Roles: o.roles},
-		o.outside,
+		policy.Compiles{}, o.outside,
 	}
 }
 

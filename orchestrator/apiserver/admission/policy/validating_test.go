@@ -41,7 +41,7 @@ func (boss) Rules(context.Context, *auth.User, string) (auth.Rules, error) { ret
 
 func start(t *testing.T) *cluster {
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := state.Open(ctx, memstore.New(), state.Options{Kinds: resource.New(), Admission: admission.Default(policy.NewMutating(boss{}, types), policy.NewValidating(boss{}))})
+	s, err := state.Open(ctx, memstore.New(), state.Options{Kinds: resource.New(), Admission: admission.Default(policy.Compiles{}, policy.NewMutating(boss{}, types), policy.NewValidating(boss{}))})
 	if err != nil {
 		t.Fatal(err)
 	}
