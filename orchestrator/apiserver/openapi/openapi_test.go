@@ -242,3 +242,31 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+// Values that a property may have are listed as kube-apiserver lists them, in both versions.
+func TestKnownValuesAreListed(t *testing.T) {
+	h := newDocuments(t)
+	for path, section := range map[string]string{"/openapi/v3/apis/networking.k8s.io/v1": "schemas", "/openapi/v2": ""} {
+		var doc struct {
+			Definitions map[string]any
+			Components  map[string]map[string]any
+		}
+		if err := json.Unmarshal(get(h, path, "Accept", "application/json").Body.Bytes(), &doc); err != nil {
+			t.Fatal(err)
+		}
+		all := doc.Definitions
+		if section != "" {
+			all = doc.Components[section]
+		}
+		ingress := all["io.k8s.api.networking.v1.HTTPIngressPath"].(map[string]any)["properties"].(map[string]any)
+		kind, err := json.Marshal(ingress["pathType"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{`"enum":["Exact","ImplementationSpecific","Prefix"]`, "Possible enum values:"} {
+			if !strings.Contains(string(kind), want) {
+				t.Errorf("%s: %s is not in %s", path, want, kind)
+			}
+		}
+	}
+}

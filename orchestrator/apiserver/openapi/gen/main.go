@@ -44,6 +44,10 @@ func run(out string) error {
 	if err := os.RemoveAll(out); err != nil {
 		return err
 	}
+	listed, err := readEnums(dir)
+	if err != nil {
+		return err
+	}
 	served := newServed()
 	schemas := map[string]any{}
 	for _, name := range served.documents() {
@@ -53,6 +57,7 @@ func run(out string) error {
 			return err
 		}
 		prune(doc, served, version, "components/schemas")
+		listed.add(find(doc, "components/schemas"))
 		for name, s := range doc["components"].(map[string]any)["schemas"].(map[string]any) {
 			schemas[name] = s
 		}
@@ -63,15 +68,16 @@ func run(out string) error {
 	if err := writeTypes(filepath.Join(out, "types.json.gz"), schemas); err != nil {
 		return err
 	}
-	return writeV2(spec, out, served, version)
+	return writeV2(spec, out, served, listed, version)
 }
 
-func writeV2(spec, out string, served *served, version string) error {
+func writeV2(spec, out string, served *served, listed enums, version string) error {
 	doc, err := read(filepath.Join(spec, "swagger.json"))
 	if err != nil {
 		return err
 	}
 	prune(doc, served, version, "definitions", "parameters")
+	listed.add(find(doc, "definitions"))
 	if err := write(filepath.Join(out, "v2.json.gz"), doc); err != nil {
 		return err
 	}
