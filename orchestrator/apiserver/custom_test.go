@@ -217,6 +217,7 @@ func TestCustomObjects(t *testing.T) {
 	expect(t, "scale", c.ask(http.MethodGet, at("a", "scale"), ""), 200, `"kind":"Scale"`, `"replicas":4`, `"selector":"a=b"`)
 	expect(t, "scaling", merge("a", `{"spec":{"replicas":6}}`, "scale"), 200, `"spec":{"replicas":6}`)
 	expect(t, "scaling against a rule", merge("a", `{"spec":{"replicas":5}}`, "scale"), 422, "oars come in pairs")
+	expect(t, "scaling below nothing", merge("a", `{"spec":{"replicas":-2}}`, "scale"), 422, `Boat.example.org \"a\" is invalid`, ".spec.oars: Invalid value: -2: should be a non-negative integer")
 	expect(t, "scaled", c.ask(http.MethodGet, at("a"), ""), 200, `"oars":6`, `"generation":3`)
 
 	expect(t, "a strategic patch", c.ask(http.MethodPatch, at("a"), `{}`, "Content-Type: application/strategic-merge-patch+json"), 415,
@@ -359,7 +360,7 @@ func TestCustomKindsAreDescribed(t *testing.T) {
 	if before.Header.Get("ETag") == after.Header.Get("ETag") {
 		t.Error("the ETag is the same")
 	}
-	expect(t, "aggregated", after, 200, `{"metadata":{"name":"example.org"},"versions":[{"version":"v1","resources":[{"resource":"boats","responseKind":{"group":"","version":"","kind":"Boat"},"scope":"Namespaced","singularResource":"boat"`, `"shortNames":["bt"],"categories":["all","fleet"]`)
+	expect(t, "aggregated", after, 200, `{"metadata":{"name":"example.org"},"versions":[{"version":"v1","resources":[{"resource":"boats","responseKind":{"group":"example.org","version":"v1","kind":"Boat"},"scope":"Namespaced","singularResource":"boat"`, `"shortNames":["bt"],"categories":["all","fleet"]`)
 	expect(t, "a group", c.ask(http.MethodGet, "/apis/example.org", ""), 200, `"versions":[{"groupVersion":"example.org/v1","version":"v1"},{"groupVersion":"example.org/v1beta1","version":"v1beta1"}]`)
 	expect(t, "a version", c.ask(http.MethodGet, "/apis/example.org/v1", ""), 200, `"name":"boats/scale"`, `"name":"boats/status"`)
 	var index struct {
@@ -423,7 +424,7 @@ const oldBoat = `
       openAPIV3Schema:
         type: object
         properties:
-          spec: {type: object, properties: {material: {type: string}, hull: {type: string}, oars: {type: integer}}}
+          spec: {type: object, properties: {material: {type: string}, hull: {type: string}, oars: {type: integer}, planks: {type: integer, default: 7}}}
 `
 
 // Without a webhook versions differ in their schema alone.
@@ -443,6 +444,13 @@ func TestVersionsWithoutConversion(t *testing.T) {
 	}
 	expect(t, "changed in another version", c.ask(http.MethodPatch, old, `{"spec":{"oars":6}}`, "Content-Type: application/merge-patch+json"), 200)
 	expect(t, "seen in the first", c.ask(http.MethodGet, at("a"), ""), 200, `"apiVersion":"example.org/v1"`, `"oars":6`)
+
+	// What is not stored has no default when it is shown: here, planks of the old version.
+	kept := c.ask(http.MethodPost, strings.TrimSuffix(old, "/a"), strings.Replace(boat("planks", `{"hull":"wood"}`), "/v1\"", "/v1alpha1\"", 1), "Content-Type: application/json")
+	expect(t, "made in another version", kept, 201, `"hull":"wood"`)
+	if strings.Contains(kept.body, `"planks":7`) {
+		t.Errorf("a default of what is not stored: %s", kept.body)
+	}
 
 	// The other becomes the stored one.
 	crd := c.ask(http.MethodGet, definitions+"/boats.example.org", "")

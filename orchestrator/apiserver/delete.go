@@ -1,11 +1,13 @@
 package apiserver
 
 import (
+	"errors"
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wherry/orchestrator/apiserver/media"
@@ -65,8 +67,12 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 		if c.kind.Custom != nil && format != media.Protobuf {
 			b = ownOptions(b, c.kind)
 		}
-		if _, err := c.s.codec.decodeOther(b, gvk, o, metav1.FieldValidationIgnore); err != nil {
-			return nil, err
+		object, found, _, err := decode(c.s.codec.others[b.format], b.data, gvk, o, metav1.FieldValidationIgnore)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		if object != runtime.Object(o) {
+			return nil, describeDecode(errors.New("the kind does not match the URL"), gvk, found, b.data)
 		}
 	}
 	return o, invalid("DeleteOptions", validation.ValidateDeleteOptions(o))

@@ -114,6 +114,32 @@ func TestDetailsOfAnswers(t *testing.T) {
 			want:   []string{"Warning: 299 - \"child pods are preserved by default when jobs are deleted"},
 		},
 		{
+			name: "a pod that has ended is marked in tables",
+			before: []request{
+				{"POST", inDefault + "pods", contentJSON, podP},
+				{"PATCH", inDefault + "pods/p/status", contentMerge, `{"status":{"phase":"Failed"}}`},
+			},
+			ask:  request{"GET", inDefault + "pods", "Accept: application/json;as=Table;v=v1;g=meta.k8s.io", ""},
+			want: []string{`],"conditions":[{"type":"Completed","status":"True","reason":"Failed","message":"The pod failed."}],"object":{`},
+		},
+		{
+			name:   "a pod that has not is not",
+			before: []request{{"POST", inDefault + "pods", contentJSON, podP}},
+			ask:    request{"GET", inDefault + "pods/p", "Accept: application/json;as=Table;v=v1;g=meta.k8s.io", ""},
+			want:   []string{`"cells":["p","0/1","Pending"`}, not: []string{`"conditions"`},
+		},
+		{
+			name: "what is not offered of a deprecated kind is not warned of",
+			ask:  request{"DELETE", "/api/v1/componentstatuses/scheduler", "", ""},
+			want: []string{`"code":405`}, not: []string{"Warning:"},
+		},
+		{
+			name:   "options of a deletion that are not JSON",
+			before: []request{{"POST", maps, contentJSON, cm("o", "")}},
+			ask:    request{"DELETE", maps + "/o", contentJSON, "not json"},
+			want:   []string{`"message":"couldn't get version/kind; json parse error: invalid character 'o' in literal null (expecting 'u')"`},
+		},
+		{
 			name:   "a patch makes no other object",
 			before: []request{{"POST", maps, contentJSON, cm("u", "")}},
 			ask:    request{"PATCH", maps + "/u", contentMerge, `{"metadata":{"uid":"other"}}`},

@@ -89,7 +89,7 @@ func (c *call) find() (handle handler, long bool, err error) {
 		return nil, false, noResource()
 	}
 	c.kind = kind
-	if kind.Deprecated != "" {
+	if kind.Deprecated != "" && offers(kind, c.at.verb) {
 		c.warn(kind.Deprecated)
 	}
 	if why := path.IsValidPathSegmentName(c.at.name); c.at.name != "" && len(why) > 0 {

@@ -136,7 +136,7 @@ func (c *call) checkScale(wanted *autoscalingv1.Scale, live resource.Object) err
 		return apierrors.NewConflict(c.kind.GroupResource(), c.at.name, fmt.Errorf( //lint:ignore ST1005 the words are Kubernetes'
 			"Precondition failed: UID in precondition: %v, UID in object meta: %v", wanted.UID, live.GetUID()))
 	}
-	if wanted.Spec.Replicas < 0 {
+	if wanted.Spec.Replicas < 0 && c.kind.Custom == nil { // of custom kinds the whole object is validated
 		return apierrors.NewInvalid(scaleKind.GroupKind(), c.at.name, field.ErrorList{
 			field.Invalid(field.NewPath("spec", "replicas"), wanted.Spec.Replicas, "must be greater than or equal to 0").WithOrigin("minimum")})
 	}

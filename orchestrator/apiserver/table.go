@@ -55,38 +55,38 @@ func (t *table) columns() []metav1.TableColumnDefinition {
 	return t.kind.Columns
 }
 
-// cells are a JSON array.
-func (t *table) cells(it item) ([]byte, error) {
-	if entry, ok := it.(*state.Entry); ok {
-		if b := entry.Cells(); b != nil {
-			return b, nil
-		}
-	}
-	return json.Marshal(t.made(it.Object()))
-}
-
-func (t *table) made(obj resource.Object) []any {
+// told are the fields of a row that tell of the object, as JSON without braces.
+func (t *table) told(it item) ([]byte, error) {
 	if t.kind.Row != nil {
-		return t.kind.Row(obj)
+		if entry, ok := it.(*state.Entry); ok {
+			if b := entry.Row(); b != nil {
+				return b, nil
+			}
+		}
+		return t.kind.EncodeRow(it.Object())
 	}
-	age := "<unknown>"
+	obj, age := it.Object(), "<unknown>"
 	if created := obj.GetCreationTimestamp(); !created.IsZero() {
 		age = duration.HumanDuration(time.Since(created.Time))
 	}
-	return []any{obj.GetName(), age}
+	cells, err := json.Marshal([]any{obj.GetName(), age})
+	if err != nil {
+		return nil, fmt.Errorf("encoding table cells: %w", err)
+	}
+	return slices.Concat([]byte(`"cells":`), cells), nil
 }
 
 // row is one line of JSON.
 func (t *table) row(it item) ([]byte, error) {
-	cells, err := t.cells(it)
+	told, err := t.told(it)
 	if err != nil {
-		return nil, fmt.Errorf("encoding table cells: %w", err)
+		return nil, err
 	}
 	object, err := t.object(it)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat([]byte(`{"cells":`), cells, []byte(`,"object":`), object, []byte("}")), nil
+	return slices.Concat([]byte("{"), told, []byte(`,"object":`), object, []byte("}")), nil
 }
 
 // object is what a row carries beside its cells.

@@ -70,12 +70,11 @@ func customKinds(crd *apiextensionsv1.CustomResourceDefinition, convert Conversi
 	m := &maker{crd: crd, names: crd.Status.AcceptedNames}
 	var served []*Kind
 	var stored *Kind
+	versions := map[string]*Kind{} // by apiVersion, also those that are served no more
 	for i := range crd.Spec.Versions {
 		v := &crd.Spec.Versions[i]
-		if !v.Served && !v.Storage {
-			continue
-		}
 		kind := m.kind(v)
+		versions[kind.GroupVersion().String()] = kind
 		if v.Storage {
 			stored = kind
 		}
@@ -91,7 +90,7 @@ func customKinds(crd *apiextensionsv1.CustomResourceDefinition, convert Conversi
 	}
 	raw := m.raw(stored)
 	for _, kind := range served {
-		kind.View = customView(kind, raw, stored, converterOf(crd, convert))
+		kind.View = customView(kind, raw, stored, versions, converterOf(crd, convert))
 	}
 	return append([]*Kind{raw}, served...)
 }

@@ -37,28 +37,39 @@ func rename(_ context.Context, apiVersion string, objs []*unstructured.Unstructu
 	return out, nil
 }
 
-// customView lets kind show what raw keeps and store it in the version of stored.
-func customView(kind, raw, stored *Kind, convert func(context.Context, string, []*unstructured.Unstructured) ([]*unstructured.Unstructured, error)) *View {
-	to := func(version *Kind, finish func(*unstructured.Unstructured) error) func(context.Context, []Object) ([]Object, error) {
-		return func(ctx context.Context, objs []Object) ([]Object, error) {
-			return convertMixed(ctx, version.GroupVersion().String(), objs, convert, finish)
+// customView lets kind show what raw keeps and store it in the version of stored. What is shown is first completed as
+// the version it is stored in says: of the shown one, fields that are not stored have no defaults.
+func customView(kind, raw, stored *Kind, versions map[string]*Kind, convert func(context.Context, string, []*unstructured.Unstructured) ([]*unstructured.Unstructured, error)) *View {
+	to := func(ctx context.Context, version *Kind, objs []Object) ([]Object, error) {
+		out, err := convertMixed(ctx, version.GroupVersion().String(), objs, convert)
+		if err != nil {
+			return nil, err
 		}
+		for _, obj := range out {
+			if _, err := version.Custom.Coerce(obj.(*unstructured.Unstructured)); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
 	}
 	return &View{
 		Of: raw,
-		Show: to(kind, func(u *unstructured.Unstructured) error {
-			kind.Decoded(u)
-			return nil
-		}),
-		Store: to(stored, func(u *unstructured.Unstructured) error {
-			_, err := stored.Custom.Coerce(u)
-			return err
-		}),
+		Show: func(ctx context.Context, objs []Object) ([]Object, error) {
+			complete := make([]Object, len(objs))
+			for i, obj := range objs {
+				complete[i] = obj.DeepCopyObject().(Object)
+				if version := versions[obj.(*unstructured.Unstructured).GetAPIVersion()]; version != nil {
+					version.Decoded(complete[i])
+				}
+			}
+			return to(ctx, kind, complete)
+		},
+		Store: func(ctx context.Context, objs []Object) ([]Object, error) { return to(ctx, stored, objs) },
 	}
 }
 
-// convertMixed converts those objects that are not of the version yet, all with one call, and finishes all.
-func convertMixed(ctx context.Context, apiVersion string, objs []Object, convert func(context.Context, string, []*unstructured.Unstructured) ([]*unstructured.Unstructured, error), finish func(*unstructured.Unstructured) error) ([]Object, error) {
+// convertMixed converts those objects that are not of the version yet, all with one call.
+func convertMixed(ctx context.Context, apiVersion string, objs []Object, convert func(context.Context, string, []*unstructured.Unstructured) ([]*unstructured.Unstructured, error)) ([]Object, error) {
 	out := make([]Object, len(objs))
 	var others []*unstructured.Unstructured
 	var at []int
@@ -77,11 +88,6 @@ func convertMixed(ctx context.Context, apiVersion string, objs []Object, convert
 		}
 		for i, u := range converted {
 			out[at[i]] = u
-		}
-	}
-	for _, obj := range out {
-		if err := finish(obj.(*unstructured.Unstructured)); err != nil {
-			return nil, err
 		}
 	}
 	return out, nil

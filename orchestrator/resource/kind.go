@@ -5,6 +5,10 @@
 package resource
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -114,6 +118,8 @@ type Kind struct {
 	// Columns and Row make `kubectl get`; nil: Name and Created At.
 	Columns []metav1.TableColumnDefinition
 	Row     func(obj Object) []any
+	// Finished is the condition Completed of a row whose object has nothing more to do; else, and if nil: none.
+	Finished func(obj Object) *metav1.TableRowCondition
 
 	// Subresources by name: "status", "scale", and others that write the object. Those
 	// that do something else (log, exec, binding, eviction) are the apiserver's.
@@ -143,6 +149,30 @@ type Scale struct {
 	Set      func(obj Object, replicas int32)
 	// SpecPath is the field that managers own through the scale, as in "spec.replicas".
 	SpecPath fieldpath.Path
+}
+
+// EncodeRow is what a table says of obj as the JSON fields cells and, if there are any, conditions; nil if the kind has no rows.
+func (k *Kind) EncodeRow(obj Object) ([]byte, error) {
+	if k.Row == nil {
+		return nil, nil
+	}
+	cells, err := json.Marshal(k.Row(obj))
+	if err != nil {
+		return nil, fmt.Errorf("encoding table cells: %w", err)
+	}
+	out := slices.Concat([]byte(`"cells":`), cells)
+	if k.Finished == nil {
+		return out, nil
+	}
+	condition := k.Finished(obj)
+	if condition == nil {
+		return out, nil
+	}
+	b, err := json.Marshal([]*metav1.TableRowCondition{condition})
+	if err != nil {
+		return nil, fmt.Errorf("encoding conditions of a row: %w", err)
+	}
+	return slices.Concat(out, []byte(`,"conditions":`), b), nil
 }
 
 // GroupResource is the kind's group and plural.

@@ -51,8 +51,9 @@ func pods() *Kind {
 			"spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
 			"spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
 		},
-		Columns: podColumns(),
-		Row:     row(podRow),
+		Columns:  podColumns(),
+		Row:      row(podRow),
+		Finished: func(obj Object) *metav1.TableRowCondition { return podFinished(obj.(*corev1.Pod).Status.Phase) },
 
 		Subresources: podDoors(),
 	}

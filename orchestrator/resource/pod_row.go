@@ -32,6 +32,17 @@ func podRow(pod *corev1.Pod) []any {
 	}
 }
 
+func podFinished(phase corev1.PodPhase) *metav1.TableRowCondition {
+	message := map[corev1.PodPhase]string{
+		corev1.PodSucceeded: "The pod has completed successfully.",
+		corev1.PodFailed:    "The pod failed.",
+	}[phase]
+	if message == "" {
+		return nil
+	}
+	return &metav1.TableRowCondition{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: string(phase), Message: message}
+}
+
 // summary is what a row says of all containers of a pod together. Sidecars (restartable init
 // containers) count as containers once they have started; other init containers count
 // until the pod is initialized.

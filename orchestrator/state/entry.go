@@ -1,7 +1,6 @@
 package state
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
@@ -154,15 +153,15 @@ func (e *Entry) JSON() []byte {
 	return b
 }
 
-// Cells are made anew after a hundredth of the time for which they have been shown, and a second at least: the ages in
+// Rows are made anew after a hundredth of the time for which they have been shown, and a second at least: the ages in
 // them are right to a hundredth, and a change of the object makes a new entry.
 const (
 	cellsAge   = 100
 	cellsLeast = time.Second
 )
 
-// Cells are the row of a table of the entry's kind, as a JSON array; shared. It is nil if the kind has no rows.
-func (e *Entry) Cells() []byte {
+// Row is what resource.Kind.EncodeRow makes of the entry; shared.
+func (e *Entry) Row() []byte {
 	now := time.Now()
 	if now.UnixNano() < e.fresh.Load() {
 		if b := e.cells.get(); b != nil {
@@ -174,7 +173,7 @@ func (e *Entry) Cells() []byte {
 		return nil
 	}
 	obj := e.Object()
-	b, err := json.Marshal(as.kind.Row(obj))
+	b, err := as.kind.EncodeRow(obj)
 	if err != nil {
 		panic(fmt.Sprintf("state: the row of %s%s cannot be encoded: %v", e.table.prefix, e.key, err))
 	}

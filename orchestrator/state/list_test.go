@@ -346,7 +346,7 @@ func TestCells(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return string(e.Cells())
+			return string(e.Row())
 		}
 		for _, step := range []struct {
 			after time.Duration
@@ -359,8 +359,8 @@ func TestCells(t *testing.T) {
 		for i := range 100 { // more than there is room for
 			create(pod(fmt.Sprint("p", i)))
 			e, err := h.Get(t.Context(), pods, "default", fmt.Sprint("p", i))
-			if err != nil || !strings.Contains(string(e.Cells()), fmt.Sprintf(`"p%d"`, i)) || len(e.JSON()) == 0 {
-				t.Fatalf("%s, %v", e.Cells(), err)
+			if err != nil || !strings.Contains(string(e.Row()), fmt.Sprintf(`"p%d"`, i)) || len(e.JSON()) == 0 {
+				t.Fatalf("%s, %v", e.Row(), err)
 			}
 		}
 	})

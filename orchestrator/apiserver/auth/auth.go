@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -197,7 +198,7 @@ func (o InOrder) Authorize(ctx context.Context, a *Attributes) (Decision, string
 	return NoOpinion, reason, nil
 }
 
-// Rules implements Authorizer.
+// Rules implements Authorizer. What one has listed, those behind it do not repeat.
 func (o InOrder) Rules(ctx context.Context, user *User, namespace string) (Rules, error) {
 	var all Rules
 	var problems []error
@@ -206,11 +207,18 @@ func (o InOrder) Rules(ctx context.Context, user *User, namespace string) (Rules
 		if err != nil {
 			return all, err
 		}
-		all.Resources = append(all.Resources, rules.Resources...)
-		all.Paths = append(all.Paths, rules.Paths...)
+		all.Resources = append(all.Resources, without(rules.Resources, all.Resources)...)
+		all.Paths = append(all.Paths, without(rules.Paths, all.Paths)...)
 		all.Incomplete = all.Incomplete || rules.Incomplete
 		problems = append(problems, rules.Problem)
 	}
 	all.Problem = utilerrors.NewAggregate(problems)
 	return all, nil
+}
+
+// without are those rules that are not among listed.
+func without[R any](rules, listed []R) []R {
+	return slices.DeleteFunc(slices.Clone(rules), func(r R) bool {
+		return slices.ContainsFunc(listed, func(l R) bool { return reflect.DeepEqual(r, l) })
+	})
 }

@@ -130,7 +130,7 @@ func TestInOrderTakesTheFirstOpinion(t *testing.T) {
 		t.Errorf("jane: %v, %v", got, err)
 	}
 	rules, err := order.Rules(t.Context(), admin, "default")
-	if err != nil || len(rules.Paths) != 2 {
-		t.Errorf("rules are joined: %+v, %v", rules, err)
+	if err != nil || len(rules.Paths) != 1 || len(rules.Resources) != 1 {
+		t.Errorf("rules are joined, each told once: %+v, %v", rules, err)
 	}
 }

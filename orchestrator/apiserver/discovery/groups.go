@@ -26,10 +26,12 @@ type version struct {
 	schema.GroupVersion
 	name      string
 	resources []metav1.APIResource
+	custom    bool // kinds in it are custom ones
 }
 
 var (
 	kindVerbs        = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+	customVerbs      = []string{"delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"}
 	subresourceVerbs = []string{"get", "patch", "update"}
 )
 
@@ -63,6 +65,7 @@ func collect(kinds []*resource.Kind, extra []Resource) ([]*group, error) {
 	for _, k := range kinds {
 		v := at(k.GroupVersion())
 		v.resources = append(v.resources, kindResource(k))
+		v.custom = v.custom || k.Custom != nil
 		for name, s := range k.Subresources {
 			v.resources = append(v.resources, subresource(k, name, s))
 		}
@@ -103,7 +106,10 @@ func (v *version) has(name string) bool {
 
 func kindResource(k *resource.Kind) metav1.APIResource {
 	verbs := k.Verbs
-	if verbs == nil {
+	switch {
+	case verbs == nil && k.Custom != nil:
+		verbs = customVerbs
+	case verbs == nil:
 		verbs = kindVerbs
 	}
 	return metav1.APIResource{
@@ -181,8 +187,11 @@ func discoveryList(groups []*group, core bool) *apidiscoveryv2.APIGroupDiscovery
 func (v *version) discovered() []apidiscoveryv2.APIResourceDiscovery {
 	var out []apidiscoveryv2.APIResourceDiscovery
 	for _, r := range v.resources {
-		// Empty group and version mean those of the resource.
+		// Empty group and version mean those of the resource, which only those of custom kinds say.
 		kind := metav1.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: r.Kind}
+		if v.custom && kind.Version == "" {
+			kind.Group, kind.Version = v.Group, v.Version
+		}
 		if _, name, ok := strings.Cut(r.Name, "/"); ok {
 			owner := &out[len(out)-1]
 			owner.Subresources = append(owner.Subresources, apidiscoveryv2.APISubresourceDiscovery{Subresource: name, ResponseKind: &kind, Verbs: r.Verbs})

@@ -75,7 +75,8 @@ func describeV3(kinds []*resource.Kind) ([]byte, error) {
 		}
 	}
 	doc["paths"] = paths
-	doc["components"].(object)["schemas"] = schemas
+	doc["info"] = object{"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
+	doc["components"] = object{"schemas": schemas}
 	return json.Marshal(doc)
 }
 
@@ -121,21 +122,32 @@ func schemasOf(k *resource.Kind, v2 bool) object {
 		}
 		return object{"allOf": []any{object{"$ref": where + name}}, "description": description}
 	}
-	return object{
-		schemaName(k): s,
-		schemaName(k) + "List": object{
-			"description": k.Kind + "List is a list of " + k.Kind,
-			"type":        "object",
-			"required":    []string{"items"},
-			"properties": object{
-				"apiVersion": text("APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources"),
-				"kind":       text("Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"),
-				"items":      object{"description": "List of " + k.Plural + ". More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md", "type": "array", "items": object{"$ref": where + schemaName(k)}},
-				"metadata":   ref("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"),
-			},
-			"x-kubernetes-group-version-kind": gvk(k.Custom.ListKind),
+	list := object{
+		"description": k.Kind + "List is a list of " + k.Kind,
+		"type":        "object",
+		"required":    []string{"items"},
+		"properties": object{
+			"apiVersion": text("APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources"),
+			"kind":       text("Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"),
+			"items":      object{"description": "List of " + k.Plural + ". More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md", "type": "array", "items": object{"$ref": where + schemaName(k)}},
+			"metadata":   ref("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"),
 		},
+		"x-kubernetes-group-version-kind": gvk(k.Custom.ListKind),
 	}
+	if selectable := selectableFields(k); selectable != nil {
+		s.AddExtension("x-kubernetes-selectable-fields", selectable)
+		list["x-kubernetes-selectable-fields"] = selectable
+	}
+	return object{schemaName(k): s, schemaName(k) + "List": list}
+}
+
+// selectableFields are the paths, beside those of metadata, by which objects of a kind may be selected.
+func selectableFields(k *resource.Kind) []any {
+	var all []any
+	for _, name := range k.FieldNames {
+		all = append(all, object{"fieldPath": name})
+	}
+	return all
 }
 
 // pathsOf are the requests for a kind, made of those for the model.

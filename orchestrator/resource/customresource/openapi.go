@@ -36,11 +36,11 @@ func (s *Schema) OpenAPI(gvk schema.GroupVersionKind, v2 bool) *spec.Schema {
 }
 
 func metaRef(v2 bool) *spec.Schema {
-	where := "#/components/schemas/"
-	if v2 {
-		where = "#/definitions/"
+	ref := spec.RefSchema("#/definitions/" + ObjectMeta)
+	if !v2 { // there, nothing may stand beside a reference
+		ref = &spec.Schema{SchemaProps: spec.SchemaProps{AllOf: []spec.Schema{*spec.RefSchema("#/components/schemas/" + ObjectMeta)}}}
 	}
-	return spec.RefSchema(where + ObjectMeta).WithDescription(partialDescriptions["metadata"])
+	return ref.WithDescription(partialDescriptions["metadata"])
 }
 
 func typeMeta(s *spec.Schema) {
@@ -50,7 +50,7 @@ func typeMeta(s *spec.Schema) {
 	}
 }
 
-// embedded describes type and metadata of objects within objects.
+// embedded describes type and metadata of objects within objects, and in OpenAPI 3 what is a number or a string.
 func embedded(s *spec.Schema, v2 bool) {
 	if s == nil {
 		return
@@ -64,6 +64,12 @@ func embedded(s *spec.Schema, v2 bool) {
 	}
 	if s.AdditionalProperties != nil {
 		embedded(s.AdditionalProperties.Schema, v2)
+	}
+	if either, _ := s.Extensions.GetBool("x-kubernetes-int-or-string"); either && !v2 && len(s.AnyOf) == 0 && len(s.AllOf) == 0 {
+		s.AnyOf = []spec.Schema{
+			{SchemaProps: spec.SchemaProps{Type: []string{"integer"}}},
+			{SchemaProps: spec.SchemaProps{Type: []string{"string"}}},
+		}
 	}
 	if preserved, _ := s.Extensions.GetBool("x-kubernetes-preserve-unknown-fields"); preserved && v2 {
 		return
