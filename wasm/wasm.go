@@ -143,18 +143,18 @@ type Spec struct {
 	// than 4 GiB.
 	MemoryBytes int64
 	CPUMillis   int64 // limit in thousandths of a core; 0: none
-	// Budget replaces MemoryBytes and CPUMillis by what the guest shares with others; nil: a budget of its own.
-	Budget        *Budget
+	// Limits replaces MemoryBytes and CPUMillis by what the guest shares with others; nil: limits of its own.
+	Limits        *Limits
 	RequestMillis int64 // weight against other guests when the machine is busy, in thousandths of a core
 	Descriptors   int   // limit; 0: 1024
 	OutputRate    int64 // bytes a second that may be written to Stdout, and to Stderr; 0: as many as it likes
 }
 
-// Budget is what instances may take together of memory and of processor time.
-type Budget = engine.Budget
+// Limits are what instances may take together of memory and of processor time.
+type Limits = engine.Limits
 
-// NewBudget returns a budget of bytes and of thousandths of a core; 0: no limit.
-func NewBudget(memoryBytes, cpuMillis int64) *Budget { return engine.NewBudget(memoryBytes, cpuMillis) }
+// NewLimits returns limits in bytes and in thousandths of a core; 0: none.
+func NewLimits(memoryBytes, cpuMillis int64) *Limits { return engine.NewLimits(memoryBytes, cpuMillis) }
 
 // Reasons of an Exit.
 const (
@@ -176,7 +176,7 @@ type Exit struct {
 // Instance is a guest that has been started.
 type Instance struct {
 	process *engine.Process
-	budget  *Budget
+	limits  *Limits
 	system  *wasip1.System
 	done    chan struct{}
 	exit    Exit // set before done is closed
@@ -188,11 +188,11 @@ func (h *Host) Start(ctx context.Context, m *Module, s Spec) (*Instance, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("wasm: start %s: %w", s.Name, err)
 	}
-	i := &Instance{budget: s.Budget, done: make(chan struct{})}
-	if i.budget == nil {
-		i.budget = NewBudget(s.MemoryBytes, s.CPUMillis)
+	i := &Instance{limits: s.Limits, done: make(chan struct{})}
+	if i.limits == nil {
+		i.limits = NewLimits(s.MemoryBytes, s.CPUMillis)
 	}
-	i.process = m.m.Prepare(s.Tenant, s.Name, i.budget, s.RequestMillis)
+	i.process = m.m.Prepare(s.Tenant, s.Name, i.limits, s.RequestMillis)
 	var err error
 	i.system, err = wasip1.New(wasip1.Config{
 		Args: s.Args, Env: s.Env,
@@ -270,5 +270,5 @@ func (i *Instance) Exit() Exit { return i.exit }
 func (i *Instance) Terminate() { i.system.Terminate() }
 func (i *Instance) Kill()      { i.process.Kill() }
 
-// Usage is CPU time since the start and memory held now, of all that share the instance's budget.
-func (i *Instance) Usage() (cpu time.Duration, memory int64) { return i.budget.Usage() }
+// Usage is CPU time since the start and memory held now, of all that share the limits of the instance.
+func (i *Instance) Usage() (cpu time.Duration, memory int64) { return i.limits.Usage() }

@@ -19,7 +19,7 @@ const (
 //
 // Time counts between ticks, when the guest or a host function that it called was running; not while it waits.
 type clock struct {
-	budget  *Budget
+	limits  *Limits
 	resumed moment // when the guest last began or went on
 	now     func() moment
 }
@@ -31,12 +31,12 @@ type moment struct {
 	cpu    time.Duration
 }
 
-func newClock(b *Budget) *clock { return &clock{budget: b, now: thisMoment} }
+func newClock(l *Limits) *clock { return &clock{limits: l, now: thisMoment} }
 
 // start begins to count.
 func (c *clock) start() {
 	c.resumed = c.now()
-	c.budget.quota.begin(c.resumed.time)
+	c.limits.quota.begin(c.resumed.time)
 }
 
 // pause counts the time since the guest went on, and returns it.
@@ -48,8 +48,8 @@ func (c *clock) pause() (now moment, d time.Duration) {
 		// The goroutine moved to another thread in a host function, or nothing better is known.
 		d = min(now.time.Sub(c.resumed.time), maxSlice)
 	}
-	c.budget.cpu.Add(int64(d))
-	c.budget.quota.spend(d)
+	c.limits.cpu.Add(int64(d))
+	c.limits.quota.spend(d)
 	return now, d
 }
 
@@ -57,7 +57,7 @@ func (c *clock) pause() (now moment, d time.Duration) {
 func (c *clock) resume() { c.resumed = c.now() }
 
 // over says how long the guest has to wait until its quota has room; 0: it has.
-func (c *clock) over(now time.Time) time.Duration { return c.budget.quota.over(now) }
+func (c *clock) over(now time.Time) time.Duration { return c.limits.quota.over(now) }
 
 // minSlice is the shortest slice, in units.
 const minSlice = meter.Slice / 40
@@ -65,7 +65,7 @@ const minSlice = meter.Slice / 40
 // slice returns how many units the next slice should have, after one of so many took used: less than usual if the quota
 // ends before.
 func (c *clock) slice(used time.Duration, units int32) int32 {
-	q := &c.budget.quota
+	q := &c.limits.quota
 	if q.each == 0 || used <= 0 {
 		return meter.Slice
 	}

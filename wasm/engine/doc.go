@@ -5,7 +5,7 @@
 //	module.go   Module: compiled code by digest, shared and counted
 //	cache.go    the directory with compiled code
 //	process.go  Process: one guest, from its first instruction to its end
-//	budget.go   what processes may take together of memory and CPU time
+//	limits.go   what processes may take together of memory and CPU time
 //	clock.go    how a guest's CPU time is measured; clock_*.go where systems differ
 //	share.go    which guests run when there are more than processors
 //	memory.go   linear memory; memory_*.go where systems differ

@@ -71,7 +71,7 @@ func same(ctx context.Context) context.Context { return ctx }
 
 func run(t testing.TB, m *Module, memoryBytes int64) Result {
 	t.Helper()
-	result, err := m.Prepare("tenant", "test", NewBudget(memoryBytes, 0), 0).Run(same)
+	result, err := m.Prepare("tenant", "test", NewLimits(memoryBytes, 0), 0).Run(same)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestKillEndsEveryGuest(t *testing.T) {
 		e, s := newEngine(t, Config{Interpreter: interpreter})
 		for name, wasm := range wasmtest.Endless() {
 			t.Run(e.Name()+"/"+name, func(t *testing.T) {
-				p := compile(t, e, wasm).Prepare("tenant", name, NewBudget(0, 0), 0)
+				p := compile(t, e, wasm).Prepare("tenant", name, NewLimits(0, 0), 0)
 				var result Result
 				var err error
 				var wg sync.WaitGroup
@@ -115,7 +115,7 @@ func BenchmarkKill(b *testing.B) {
 			m := compile(b, e, wasm)
 			var longest time.Duration
 			for b.Loop() {
-				p := m.Prepare("tenant", name, NewBudget(0, 0), 0)
+				p := m.Prepare("tenant", name, NewLimits(0, 0), 0)
 				ended := make(chan struct{})
 				go func() {
 					defer close(ended)
@@ -136,7 +136,7 @@ func BenchmarkKill(b *testing.B) {
 
 func TestKillBeforeRun(t *testing.T) {
 	e, _ := newEngine(t, Config{})
-	p := compile(t, e, wasmtest.Endless()["spin"]).Prepare("tenant", "test", NewBudget(0, 0), 0)
+	p := compile(t, e, wasmtest.Endless()["spin"]).Prepare("tenant", "test", NewLimits(0, 0), 0)
 	p.Kill()
 	if result, err := p.Run(same); err != nil || result.Code != 137 {
 		t.Errorf("ended with %+v, %v", result, err)
@@ -234,7 +234,7 @@ func TestMemoryBegins(t *testing.T) {
 	}
 	for name, change := range ways {
 		for range 2 {
-			p := m.Prepare("tenant", "test", NewBudget(0, 0), 0)
+			p := m.Prepare("tenant", "test", NewLimits(0, 0), 0)
 			change(p.memory)
 			if result, err := p.Run(same); err != nil || result != (Result{}) {
 				t.Errorf("%s: ended with %+v, %v", name, result, err)
@@ -357,7 +357,7 @@ func TestModulesAreKeptForAWhile(t *testing.T) {
 func TestCPULimit(t *testing.T) {
 	for _, millis := range []int64{5, 25, 100, 250, 900} {
 		synctest.Test(t, func(t *testing.T) {
-			c := newClock(NewBudget(0, millis))
+			c := newClock(NewLimits(0, millis))
 			c.now = func() moment { return moment{time: time.Now()} }
 			c.start()
 			begin := time.Now()
@@ -406,7 +406,7 @@ func TestTenantsHaveTheirOwnRuntime(t *testing.T) {
 	var wg sync.WaitGroup
 	var processes []*Process
 	for _, tenant := range []string{"a", "b", "a"} {
-		p := m.Prepare(tenant, "test", NewBudget(0, 0), 0)
+		p := m.Prepare(tenant, "test", NewLimits(0, 0), 0)
 		processes = append(processes, p)
 		wg.Go(func() { p.Run(same) })
 	}
@@ -436,7 +436,7 @@ func TestEmptyRuntimesAreKeptForAWhile(t *testing.T) {
 			return maps.Clone(e.tenants)
 		}
 		use := func(tenant string) *tenant {
-			if _, err := m.Prepare(tenant, "test", NewBudget(0, 0), 0).Run(same); err != nil {
+			if _, err := m.Prepare(tenant, "test", NewLimits(0, 0), 0).Run(same); err != nil {
 				t.Fatal(err)
 			}
 			return held()[tenant]

@@ -40,7 +40,7 @@ type Process struct {
 	module *Module
 	tenant string
 	name   string
-	within *Budget
+	within *Limits
 	clock  *clock
 	share  *share
 	memory *memory
@@ -51,9 +51,9 @@ type Process struct {
 	killed atomic.Bool
 }
 
-// Prepare makes a process of a tenant, which takes what it needs of the budget. Its weight against others, when there are not
+// Prepare makes a process of a tenant, which keeps to the limits together with others that have them. Its weight against others, when there are not
 // enough processors, is in thousandths of a core. It must be run, and holds the module until then. The name shows up in traps.
-func (m *Module) Prepare(tenant, name string, within *Budget, weightMillis int64) *Process {
+func (m *Module) Prepare(tenant, name string, within *Limits, weightMillis int64) *Process {
 	m.hold()
 	p := &Process{engine: m.engine, module: m, tenant: tenant, name: name, within: within,
 		clock: newClock(within), share: newShare(weightMillis), memory: newMemory(&within.account, m.image), budget: meter.Slice}

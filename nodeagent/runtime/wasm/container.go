@@ -22,7 +22,7 @@ type container struct {
 	spec     runtime.Spec
 	instance process
 	network  wasip1.Network
-	budget   *wasm.Budget // of the guest, and of those that an exec starts beside it
+	limits   *wasm.Limits // of the guest, and of those that an exec starts beside it
 	stdin    *stdin       // nil: it has none
 	output   *output
 	done     chan struct{} // closed when the status is final
@@ -54,8 +54,8 @@ func (d *Driver) run(ctx context.Context, m *wasm.Module, s runtime.Spec) (*cont
 	}
 	c := &container{spec: s, network: network, output: out, done: make(chan struct{})}
 	guest := guestSpec(s, network)
-	c.budget = wasm.NewBudget(guest.MemoryBytes, guest.CPUMillis)
-	guest.Budget, guest.Stdout, guest.Stderr = c.budget, out.stdout, out.stderr
+	c.limits = wasm.NewLimits(guest.MemoryBytes, guest.CPUMillis)
+	guest.Limits, guest.Stdout, guest.Stderr = c.limits, out.stdout, out.stderr
 	if s.Stdin {
 		c.stdin = newStdin(s.StdinOnce)
 		guest.Stdin = c.stdin

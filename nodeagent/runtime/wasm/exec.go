@@ -125,7 +125,7 @@ func (d *Driver) file(ctx context.Context, c *container, command []string, conso
 func (d *Driver) guest(ctx context.Context, c *container, m *wasm.Module, command []string, console runtime.Console) (int, error) {
 	defer m.Release()
 	s := guestSpec(c.spec, c.network)
-	s.Args, s.Listen, s.Budget, s.OutputRate = command, nil, c.budget, 0
+	s.Args, s.Listen, s.Limits, s.OutputRate = command, nil, c.limits, 0
 	s.Stdin, s.Stdout, s.Stderr = input(console), orDiscard(console.Stdout), orDiscard(console.Stderr)
 	i, err := d.config.Host.Start(ctx, m, s)
 	if err != nil {

@@ -199,7 +199,7 @@ func (s *server) Kill() {
 }
 
 // Usage is that of all requests.
-func (s *server) Usage() (cpu time.Duration, memory int64) { return s.guest.Budget.Usage() }
+func (s *server) Usage() (cpu time.Duration, memory int64) { return s.guest.Limits.Usage() }
 
 // ServeHTTP implements http.Handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -239,11 +239,16 @@ func TestHTTPIsRefused(t *testing.T) {
 	d := New(Config{HTTP: true, Host: newHost(t), Network: func(runtime.Spec) (wasip1.Network, error) { return loopback{}, nil }})
 	defer d.Close()
 	tool := image(t, "tool", wasmtest.Build(t, "guests/tool"))
+	abi := wasmtest.Module{
+		Imports: []wasmtest.Import{{Module: "http_handler", Name: "get_config", Params: []byte{wasmtest.I32, wasmtest.I32}, Results: []byte{wasmtest.I32}}},
+		Funcs:   []wasmtest.Func{{Export: "handle_request", Results: []byte{wasmtest.I64}, Code: []byte{0x42, 0}}},
+	}
 	for want, s := range map[string]runtime.Spec{
-		"needs a container port": {Image: tool},
-		"variable " + envTimeout: {Image: tool, Ports: []runtime.Port{{Port: 80}}, Env: []string{envTimeout + "=soon"}},
-		"it must be from 1":      {Image: tool, Ports: []runtime.Port{{Port: 80}}, Env: []string{envConcurrency + "=0"}},
-		"is the request's body":  {Image: tool, Ports: []runtime.Port{{Port: 80}}, Stdin: true},
+		`no module "http_handler" here`: {Image: image(t, "abi", abi.Bytes()), Ports: []runtime.Port{{Port: 80}}},
+		"needs a container port":        {Image: tool},
+		"variable " + envTimeout:        {Image: tool, Ports: []runtime.Port{{Port: 80}}, Env: []string{envTimeout + "=soon"}},
+		"it must be from 1":             {Image: tool, Ports: []runtime.Port{{Port: 80}}, Env: []string{envConcurrency + "=0"}},
+		"is the request's body":         {Image: tool, Ports: []runtime.Port{{Port: 80}}, Stdin: true},
 	} {
 		s.ID, s.LogPath = runtime.ID{Pod: "uid", Container: "app"}, filepath.Join(t.TempDir(), "0.log")
 		if err := d.Start(t.Context(), s); !errors.Is(err, runtime.ErrInvalid) || !strings.Contains(err.Error(), want) {

@@ -7,29 +7,29 @@ import (
 	"time"
 )
 
-// Budget is what processes may take together: memory, and processor time in each period. It may be used at any time.
-type Budget struct {
+// Limits are what processes may take together: memory, and processor time in each period. They may be used at any time.
+type Limits struct {
 	account account
 	quota   quota
-	cpu     atomic.Int64 // nanoseconds that its processes have used
+	cpu     atomic.Int64 // nanoseconds that the processes have used
 }
 
-// NewBudget returns a budget of bytes and of thousandths of a core. 0: no limit of time, and of memory a page less than 4 GiB
+// NewLimits returns limits in bytes and in thousandths of a core. 0: no limit of time, and of memory a page less than 4 GiB
 // for each process.
-func NewBudget(memoryBytes, cpuMillis int64) *Budget {
+func NewLimits(memoryBytes, cpuMillis int64) *Limits {
 	if memoryBytes <= 0 {
 		memoryBytes = math.MaxInt64
 	}
-	return &Budget{
+	return &Limits{
 		account: account{limit: memoryBytes},
 		quota:   quota{each: time.Duration(cpuMillis) * period / 1000},
 	}
 }
 
-// Usage returns the CPU time that all processes of the budget have used, and the bytes of memory that they have: linear memory,
+// Usage returns the CPU time that all processes under the limits have used, and the bytes of memory that they have: linear memory,
 // tables, the native stack and what the host holds.
-func (b *Budget) Usage() (cpu time.Duration, memory int64) {
-	return time.Duration(b.cpu.Load()), b.account.used.Load()
+func (l *Limits) Usage() (cpu time.Duration, memory int64) {
+	return time.Duration(l.cpu.Load()), l.account.used.Load()
 }
 
 // account is what guests may take of memory, and what they have, in bytes. It may be used at any time.

@@ -9,9 +9,9 @@ import (
 	"wherry/wasm/wasmtest"
 )
 
-func TestBudgetIsShared(t *testing.T) {
+func TestLimitsIsShared(t *testing.T) {
 	e, _ := newEngine(t, Config{})
-	b := NewBudget(8<<20, 0)
+	b := NewLimits(8<<20, 0)
 	m := compile(t, e, wasmtest.Endless()["spin"])
 	p := m.Prepare("tenant", "test", b, 0)
 	var running sync.WaitGroup
@@ -28,9 +28,9 @@ func TestBudgetIsShared(t *testing.T) {
 	running.Wait()
 }
 
-func TestBudgetGetsMemoryBack(t *testing.T) {
+func TestLimitsGetsMemoryBack(t *testing.T) {
 	e, _ := newEngine(t, Config{})
-	b := NewBudget(8<<20, 0)
+	b := NewLimits(8<<20, 0)
 	for range 3 {
 		if _, err := compile(t, e, wasmtest.Hungry()).Prepare("tenant", "test", b, 0).Run(same); err != nil {
 			t.Fatal(err)
@@ -43,7 +43,7 @@ func TestBudgetGetsMemoryBack(t *testing.T) {
 
 func TestCPULimitOfSeveral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := NewBudget(0, 500)
+		b := NewLimits(0, 500)
 		begin := time.Now()
 		var all sync.WaitGroup
 		for range 2 { // each with half a second's work, in half a core
