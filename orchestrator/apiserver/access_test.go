@@ -105,7 +105,7 @@ func TestImpersonation(t *testing.T) {
 			t.Errorf("%s: %d %s", test.headers, a.StatusCode, a.body)
 			continue
 		}
-		got := a.body
+		var got string
 		if test.code == 201 {
 			got = whois(t, a.body)
 		} else {

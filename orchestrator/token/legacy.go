@@ -42,9 +42,11 @@ func (l *legacy) alive(s *state.State, subject, token string) (*Identity, error)
 	}
 	secret, ok := state.Get[*corev1.Secret](s, l.Namespace, l.SecretName)
 	if !ok || secret.DeletionTimestamp != nil {
+		//lint:ignore ST1005 the words are Kubernetes'
 		return nil, errors.New("Token has been invalidated")
 	}
 	if subtle.ConstantTimeCompare(secret.Data[corev1.ServiceAccountTokenKey], []byte(token)) != 1 {
+		//lint:ignore ST1005 the words are Kubernetes'
 		return nil, errors.New("Token does not match server's copy")
 	}
 	if secret.Labels[invalidSince] != "" {

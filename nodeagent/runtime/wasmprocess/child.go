@@ -46,7 +46,6 @@ type child struct {
 	agent  *agentLink
 
 	mu      sync.Mutex
-	last    ended
 	control *wire // nil: there is no agent
 	// consoles end the execs and attachments that go on.
 	consoles  map[uint64]context.CancelFunc

@@ -47,12 +47,14 @@ func checkNodeClient(r *x509.CertificateRequest, usages []certificatesv1.KeyUsag
 	case len(r.DNSNames) > 0:
 		return errors.New("DNS subjectAltNames are not allowed")
 	case len(r.EmailAddresses) > 0:
-		return errors.New("Email subjectAltNames are not allowed") //lint:ignore ST1005 the words are Kubernetes'
+		//lint:ignore ST1005 the words are Kubernetes'
+		return errors.New("Email subjectAltNames are not allowed")
 	case len(r.IPAddresses) > 0:
 		return errors.New("IP subjectAltNames are not allowed")
 	case len(r.URIs) > 0:
 		return errors.New("URI subjectAltNames are not allowed")
 	case !strings.HasPrefix(r.Subject.CommonName, nodePrefix):
+		//lint:ignore ST1005 the words are Kubernetes'
 		return errors.New("subject common name does not begin with system:node:")
 	}
 	return checkUsages(usages, certificatesv1.UsageClientAuth)
@@ -65,7 +67,8 @@ func checkNodeServing(r *x509.CertificateRequest, usages []certificatesv1.KeyUsa
 	case len(r.DNSNames) == 0 && len(r.IPAddresses) == 0:
 		return errors.New("DNS or IP subjectAltName is required")
 	case len(r.EmailAddresses) > 0:
-		return errors.New("Email subjectAltNames are not allowed") //lint:ignore ST1005 the words are Kubernetes'
+		//lint:ignore ST1005 the words are Kubernetes'
+		return errors.New("Email subjectAltNames are not allowed")
 	case len(r.URIs) > 0:
 		return errors.New("URI subjectAltNames are not allowed")
 	}
@@ -73,6 +76,7 @@ func checkNodeServing(r *x509.CertificateRequest, usages []certificatesv1.KeyUsa
 		return err
 	}
 	if !strings.HasPrefix(r.Subject.CommonName, nodePrefix) {
+		//lint:ignore ST1005 the words are Kubernetes'
 		return errors.New("subject common name does not begin with system:node:")
 	}
 	return nil

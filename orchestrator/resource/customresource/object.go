@@ -70,6 +70,3 @@ func ParsePath(text string) (*Path, error) {
 
 // Name is the path without its leading dot.
 func (p *Path) Name() string { return strings.TrimPrefix(p.text, ".") }
-
-// fields are the single names of a path that has nothing else.
-func (p *Path) fields() []string { return strings.Split(p.Name(), ".") }
