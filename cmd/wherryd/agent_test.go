@@ -215,6 +215,41 @@ func TestAgentServesLogs(t *testing.T) {
 	})
 }
 
+// Both ends of what nodes tell about themselves: usage and the kubelet's paths.
+func TestAgentTellsUsage(t *testing.T) {
+	bubble(t, func(t *testing.T, p *plane) {
+		m := newMachine(p, "n1")
+		defer m.off()
+		m.run("web", "run=1m")
+		time.Sleep(20 * time.Second)
+		st, err := p.down.Open(t.Context(), "n1", &nodelink.Open{Body: &nodelink.Open_Usage{Usage: &nodelink.Usage{}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := &nodelink.NodeUsage{}
+		if err := nodelink.ReadMessage(st, u, nodelink.MaxMessage); err != nil {
+			t.Fatal(err)
+		}
+		st.Reset(link.CodeOK) // it has ended already
+		// A container of the fake driver uses a thousandth of a core.
+		if len(u.Container) != 1 || u.Container[0].Pod != "web" || u.Container[0].Container != "app" || u.Container[0].Used.NanoCores != 1e6 || u.Machine.GetWindowNanos() == 0 {
+			t.Errorf("%v", u)
+		}
+		st, err = p.down.Open(t.Context(), "n1", &nodelink.Open{Body: &nodelink.Open_Kubelet{Kubelet: &nodelink.Kubelet{}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(st, "GET /pods HTTP/1.1\r\nHost: n1\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(st)
+		if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 200 OK") || !strings.Contains(string(text), `"podIP":"10.42.`) {
+			t.Errorf("%s, %v", text, err)
+		}
+		st.Reset(link.CodeOK)
+	})
+}
+
 func TestNothingRestartsWithTheAgent(t *testing.T) {
 	bubble(t, func(t *testing.T, p *plane) {
 		m := newMachine(p, "n1")
