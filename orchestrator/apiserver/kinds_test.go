@@ -108,7 +108,7 @@ func TestEveryKindKeepsWhatItIsGiven(t *testing.T) {
 }
 
 // withoutSample are kinds whose whole story is told elsewhere.
-var withoutSample = map[string]bool{"CertificateSigningRequest": true, "ComponentStatus": true, "CustomResourceDefinition": true, "APIService": true}
+var withoutSample = map[string]bool{"CertificateSigningRequest": true, "ComponentStatus": true, "CustomResourceDefinition": true}
 
 // ComponentStatuses are made when asked for, and cannot be written.
 func TestComponentStatuses(t *testing.T) {

@@ -31,6 +31,8 @@ type Controller struct {
 	// are defined at run time, but not of lazy ones (Events).
 	Sources   []Source
 	EveryKind func(kind *resource.Kind, e state.Event) []Key
+	// Start are keys to begin with, whether anything wakes the controller or not.
+	Start []Key
 	// Reconcile brings what the key names to where it should be. A positive duration asks
 	// to be called again after it, whatever happens; an error asks with backoff.
 	Reconcile func(ctx context.Context, key Key) (time.Duration, error)
@@ -118,6 +120,9 @@ func (l *loop) run(ctx context.Context) error {
 	}
 	if l.EveryKind != nil {
 		group.Go(func() error { return l.followAll(ctx) })
+	}
+	for _, key := range l.Start {
+		l.queue.add(key)
 	}
 	workers := l.Workers
 	if workers == 0 {

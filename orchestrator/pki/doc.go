@@ -6,6 +6,7 @@
 //
 //	ca.key       the CA's private key (PKCS #8, PEM)
 //	ca.crt       the CA's certificate (PEM); its subject's serial number is the cluster id
+//	front-proxy-ca.key, front-proxy-ca.crt   likewise, of the authority of requests to aggregated servers
 //	reset.key    32 bytes: see link.Options.ResetKey
 //	tokens/      keys that sign service-account tokens (PKCS #8, PEM): 000001.key, 000002.key, ...
 //	sealing/     keys that encrypt values of the state (32 bytes each), numbered likewise

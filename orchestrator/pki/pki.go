@@ -53,6 +53,7 @@ type PKI struct {
 	reset   [32]byte
 	tokens  *TokenKeys
 	sealer  *Sealer
+	front   *FrontProxy
 
 	mu     sync.Mutex
 	server *tls.Certificate
@@ -79,6 +80,9 @@ func Open(dir string, o Options) (*PKI, error) {
 		return nil, err
 	}
 	if err := p.loadReset(dir); err != nil {
+		return nil, err
+	}
+	if p.front, err = loadFrontProxy(dir); err != nil {
 		return nil, err
 	}
 	return p, p.loadKeys(dir)
@@ -183,8 +187,15 @@ func (p *PKI) ResetKey() *[32]byte {
 	return &key
 }
 
-// sign makes a certificate for the public key, valid from a while ago.
+// FrontProxy is who requests to aggregated servers come from.
+func (p *PKI) FrontProxy() *FrontProxy { return p.front }
+
 func (p *PKI) sign(template, parent *x509.Certificate, public crypto.PublicKey, life time.Duration) (*x509.Certificate, error) {
+	return sign(template, parent, public, p.key, life)
+}
+
+// sign makes a certificate for the public key with the parent's key, valid from a while ago.
+func sign(template, parent *x509.Certificate, public crypto.PublicKey, key crypto.Signer, life time.Duration) (*x509.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, err
@@ -192,7 +203,7 @@ func (p *PKI) sign(template, parent *x509.Certificate, public crypto.PublicKey, 
 	now := time.Now()
 	template.SerialNumber = serial
 	template.NotBefore, template.NotAfter = now.Add(-early), now.Add(life)
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, p.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func TestAuthorityIsMadeOnceAndKept(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || files != 5 {
+	if err != nil || files != 7 {
 		t.Errorf("%d files: %v", files, err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kube-aggregator/pkg/apis/apiregistration"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/kubernetes/pkg/apis/apps"
 	appsv1conversion "k8s.io/kubernetes/pkg/apis/apps/v1"
 	"k8s.io/kubernetes/pkg/apis/autoscaling"
@@ -64,6 +66,7 @@ var converter = sync.OnceValue(func() *runtime.Scheme {
 		flowcontrol.AddToScheme, flowcontrolv1conversion.AddToScheme,
 		coordination.AddToScheme, coordinationv1conversion.AddToScheme,
 		apiextensions.AddToScheme, apiextensionsv1.AddToScheme,
+		apiregistration.AddToScheme, apiregistrationv1.AddToScheme,
 		autoscaling.AddToScheme, autoscalingv1conversion.AddToScheme, autoscalingv2conversion.AddToScheme,
 		eventsinternal.AddToScheme, eventsv1conversion.AddToScheme,
 	} {

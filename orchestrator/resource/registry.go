@@ -78,7 +78,7 @@ func NewWith(o Options) *Registry {
 		storageClasses(), volumeAttributesClasses(), volumeAttachments(), csiDrivers(), csiNodes(), csiStorageCapacities(),
 		roles(), roleBindings(), clusterRoles(), clusterRoleBindings(), certificateSigningRequests(),
 		flowSchemas(), priorityLevelConfigurations(),
-		customResourceDefinitions(o.Convert),
+		customResourceDefinitions(o.Convert), apiServices(),
 		mutatingWebhookConfigurations(), validatingWebhookConfigurations(),
 		mutatingAdmissionPolicies(), mutatingAdmissionPolicyBindings(), validatingAdmissionPolicies(), validatingAdmissionPolicyBindings(),
 	)

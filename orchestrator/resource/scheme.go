@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	admissiondefaults "k8s.io/kubernetes/pkg/apis/admissionregistration/v1"
 	appsdefaults "k8s.io/kubernetes/pkg/apis/apps/v1"
 	autoscalingdefaults "k8s.io/kubernetes/pkg/apis/autoscaling/v1"
@@ -64,6 +65,7 @@ func newScheme() *runtime.Scheme {
 		certificatesv1.AddToScheme, certificatesdefaults.RegisterDefaults,
 		flowcontrolv1.AddToScheme, flowcontroldefaults.RegisterDefaults,
 		apiextensionsv1.AddToScheme,
+		apiregistrationv1.AddToScheme, // with its defaults
 	} {
 		utilruntime.Must(add(s))
 	}
