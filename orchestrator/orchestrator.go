@@ -28,12 +28,14 @@ import (
 	"wherry/orchestrator/apiserver/admission"
 	"wherry/orchestrator/apiserver/admission/policy"
 	"wherry/orchestrator/apiserver/admission/webhook"
+	"wherry/orchestrator/apiserver/aggregate"
 	"wherry/orchestrator/apiserver/audit"
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/apiserver/auth/node"
 	"wherry/orchestrator/apiserver/auth/rbac"
 	"wherry/orchestrator/controller"
 	"wherry/orchestrator/controller/accounttoken"
+	"wherry/orchestrator/controller/apiservice"
 	"wherry/orchestrator/controller/clusterrole"
 	"wherry/orchestrator/controller/cronjob"
 	"wherry/orchestrator/controller/csr"
@@ -42,6 +44,7 @@ import (
 	"wherry/orchestrator/controller/deployment"
 	"wherry/orchestrator/controller/disruption"
 	"wherry/orchestrator/controller/endpointslice"
+	"wherry/orchestrator/controller/frontproxy"
 	"wherry/orchestrator/controller/garbage"
 	"wherry/orchestrator/controller/ipaddress"
 	"wherry/orchestrator/controller/job"
@@ -163,6 +166,7 @@ type Orchestrator struct {
 	events     *event.Writer
 	downlink   *downlink.Downlink
 	api        *apiserver.Server
+	aggregator *aggregate.Aggregator
 	queues     *controller.Metrics
 	attempts   *attempts
 	outside    *admission.Gate // to webhooks and policies
@@ -249,7 +253,11 @@ func (o *Orchestrator) assemble() error {
 		State: o.state, PKI: o.pki, Registry: o.registry, Tokens: o.tokens, Logger: o.log, Version: o.config.Version,
 		PodCIDR: o.config.PodCIDR.String(), ServiceCIDR: o.config.ServiceCIDR.String(), DNSAddress: o.config.dnsIP().String(),
 	})
-	o.webhooks.Dial = (&reach.Dialer{State: o.state, Nodes: o.downlink}).Dial
+	services := &reach.Dialer{State: o.state, Nodes: o.downlink}
+	o.webhooks.Dial = services.Dial
+	o.aggregator = aggregate.New(aggregate.Config{
+		State: o.state, Dial: services.Dial, Certificate: o.pki.FrontProxy().Certificate, Logger: o.log,
+	})
 	if err := o.openAudit(); err != nil {
 		return err
 	}
@@ -261,7 +269,7 @@ func (o *Orchestrator) assemble() error {
 		State: o.state, Nodes: o.downlink, Registry: o.registry, Snapshots: o.snapshots.Handler(), Logger: o.log,
 		Tokens: o.tokens, Bearer: bearer, Keys: newKeys(o),
 		Audit: o.audit, Live: []apiserver.Check{{Name: "store", Run: o.state.Check}}, Metrics: o.collectors(), Profiling: !o.config.NoProfiling,
-		Authorizer: o.authorizer,
+		Authorizer: o.authorizer, Aggregator: o.aggregator,
 	})
 	return err
 }
@@ -408,7 +416,13 @@ func (o *Orchestrator) run(ctx context.Context, ready func()) error {
 
 // served are the controllers that the API is not whole without: definitions are served by one.
 func (o *Orchestrator) served() []controller.Controller {
-	return []controller.Controller{customresource.New(o.state), ipaddress.New(o.state)}
+	return []controller.Controller{
+		customresource.New(o.state), ipaddress.New(o.state), apiservice.NewLocal(o.state, o.api.GroupVersions()...),
+		frontproxy.New(frontproxy.Config{
+			State: o.state, ClientCA: o.pki.CA(), ProxyCA: o.pki.FrontProxy().CA(), ProxyName: pki.FrontProxyName,
+		}),
+		apiservice.NewAvailability(o.state, o.aggregator.Check),
+	}
 }
 
 func (o *Orchestrator) controllers() []controller.Controller {

@@ -23,6 +23,7 @@ func (s *Server) chain(routes http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		at := parseTarget(r)
+		at.remote = s.remote(at.path)
 		out := &answer{ResponseWriter: w}
 		out.Header().Set("Audit-Id", auditID(r))
 		out.Header().Set("Cache-Control", "no-cache, private")
@@ -83,6 +84,8 @@ func (s *Server) serve(w http.ResponseWriter, r0 *http.Request, at target, route
 	switch {
 	case err != nil:
 		s.fail(w, r, err)
+	case at.remote != nil:
+		s.passOn(w, r, at, user)
 	case !at.resource:
 		routes.ServeHTTP(w, r)
 	case !s.served(at):

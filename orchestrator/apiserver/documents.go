@@ -13,7 +13,7 @@ import (
 
 // documents mounts discovery and OpenAPI.
 func (s *Server) documents(mux *http.ServeMux) error {
-	docs, err := discovery.New(s.kinds, extras(s.virtual)...)
+	docs, err := discovery.New(s.kinds, s.remotes, extras(s.virtual)...)
 	if err != nil {
 		return err
 	}

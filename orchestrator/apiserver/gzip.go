@@ -27,7 +27,7 @@ type zipped struct {
 
 // compress wraps w where the client takes gzip and the answer may be large: get and list.
 func compress(w http.ResponseWriter, r *http.Request, at target) *zipped {
-	wanted := at.resource && (at.verb == "get" || at.verb == "list") && at.subresource == "" && acceptsGzip(r)
+	wanted := at.remote == nil && at.resource && (at.verb == "get" || at.verb == "list") && at.subresource == "" && acceptsGzip(r)
 	return &zipped{ResponseWriter: w, wanted: wanted, direct: !wanted}
 }
 

@@ -193,6 +193,17 @@ func (s *Server) hasGroup(group string) bool {
 	return group != "" && slices.ContainsFunc(s.kinds.All(), func(k *resource.Kind) bool { return k.Group == group })
 }
 
+// GroupVersions are those of resources that are answered and not stored.
+func (s *Server) GroupVersions() []schema.GroupVersion {
+	var all []schema.GroupVersion
+	for _, v := range s.virtual {
+		if gv := v.gvr.GroupVersion(); !slices.Contains(all, gv) {
+			all = append(all, gv)
+		}
+	}
+	return all
+}
+
 // served says whether a group and version exist here at all.
 func (s *Server) served(at target) bool {
 	if strings.HasPrefix(at.path, "/apis/") && at.group == "" {

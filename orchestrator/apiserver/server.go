@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/version"
 
+	"wherry/orchestrator/apiserver/aggregate"
 	"wherry/orchestrator/apiserver/audit"
 	"wherry/orchestrator/apiserver/auth"
 	"wherry/orchestrator/apiserver/openapi"
@@ -41,6 +42,8 @@ type Config struct {
 	// Authenticator finds the user; nil: client certificates and Bearer. Authorizer judges; nil: auth.Builtin.
 	Authenticator auth.Authenticator
 	Authorizer    auth.Authorizer
+	// Aggregator passes requests on to aggregated servers; nil: to none.
+	Aggregator *aggregate.Aggregator
 	// Version is shown at /version; the zero value shows the Kubernetes release whose API this is.
 	Version version.Info
 	// Live and Ready are checks beyond the server's own, shown by name: Live at /livez, both at /readyz and /healthz.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"wherry/orchestrator/apiserver/aggregate"
 	"wherry/orchestrator/apiserver/auth"
 )
 
@@ -32,6 +33,8 @@ type target struct {
 	forceWatch     bool
 	// What a list, watch or deletecollection says that it selects by.
 	fields, labels string
+	// remote answers the group and version in our place; nil: nobody does.
+	remote *aggregate.Server
 }
 
 var verbs = map[string]string{

@@ -34,11 +34,24 @@ type Resource struct {
 	Verbs      []string
 }
 
+// Remote is a group and version that another server answers, in the place of kinds of the registry if there are any.
+type Remote struct {
+	schema.GroupVersion
+	GroupPriority, VersionPriority int32
+	Resources                      []metav1.APIResource
+	// Stale says that the server cannot be asked now.
+	Stale bool
+}
+
+// Remotes are those of one moment, with a number that is another one when they are others.
+type Remotes func() (all []Remote, generation uint64)
+
 // Handler answers /api, /api/v1, /apis, /apis/GROUP and /apis/GROUP/VERSION, each with or without a slash
 // at the end, and nothing else.
 type Handler struct {
-	kinds *resource.Registry
-	extra []Resource
+	kinds   *resource.Registry
+	remotes Remotes
+	extra   []Resource
 	// Unknown answers paths below /api and /apis that nothing is at; nil: http.NotFound.
 	Unknown http.HandlerFunc
 
@@ -46,42 +59,48 @@ type Handler struct {
 	mu  sync.Mutex // held while documents are made
 }
 
-// documents are those of one generation of kinds.
+// documents are those of one generation of kinds and remotes.
 type documents struct {
-	generation uint64
+	generation [2]uint64
 	plain      map[string]*document // by path
 	aggregated map[string]*document // /api and /apis
 }
 
-// New makes the documents. Errors: an extra subresource of a resource that is not served.
-func New(kinds *resource.Registry, extra ...Resource) (*Handler, error) {
-	h := &Handler{kinds: kinds, extra: extra}
+// New makes the documents. remotes may be nil: there are none. Errors: an extra subresource of a resource that is not
+// served.
+func New(kinds *resource.Registry, remotes Remotes, extra ...Resource) (*Handler, error) {
+	if remotes == nil {
+		remotes = func() ([]Remote, uint64) { return nil, 0 }
+	}
+	h := &Handler{kinds: kinds, remotes: remotes, extra: extra}
 	_, err := h.documents()
 	return h, err
 }
 
 // documents are those of the kinds as they are now.
 func (h *Handler) documents() (*documents, error) {
-	if d := h.now.Load(); d != nil && d.generation == h.kinds.Generation() {
+	remotes, generation := h.remotes()
+	if d := h.now.Load(); d != nil && d.generation == [2]uint64{h.kinds.Generation(), generation} {
 		return d, nil
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	kinds, generation := h.kinds.Now()
-	if d := h.now.Load(); d != nil && d.generation == generation {
+	kinds, ofKinds := h.kinds.Now()
+	now := [2]uint64{ofKinds, generation}
+	if d := h.now.Load(); d != nil && d.generation == now {
 		return d, nil
 	}
-	d, err := describe(kinds, h.extra)
+	d, err := describe(kinds, remotes, h.extra)
 	if err != nil {
 		return nil, err
 	}
-	d.generation = generation
+	d.generation = now
 	h.now.Store(d)
 	return d, nil
 }
 
-func describe(kinds []*resource.Kind, extra []Resource) (*documents, error) {
-	groups, err := collect(kinds, extra)
+func describe(kinds []*resource.Kind, remotes []Remote, extra []Resource) (*documents, error) {
+	groups, err := collect(kinds, remotes, extra)
 	if err != nil {
 		return nil, err
 	}

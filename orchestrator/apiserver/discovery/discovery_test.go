@@ -41,7 +41,7 @@ var extra = []discovery.Resource{
 
 func newHandler(t *testing.T) http.Handler {
 	t.Helper()
-	h, err := discovery.New(resource.New(), extra...)
+	h, err := discovery.New(resource.New(), nil, extra...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestNegotiation(t *testing.T) {
 }
 
 func TestUnknownOwnerOfSubresource(t *testing.T) {
-	_, err := discovery.New(resource.New(), discovery.Resource{
+	_, err := discovery.New(resource.New(), nil, discovery.Resource{
 		GroupVersionResource: corev1.SchemeGroupVersion.WithResource("nothing"), Subresource: "log",
 	})
 	if err == nil || !strings.Contains(err.Error(), "nothing/log") {

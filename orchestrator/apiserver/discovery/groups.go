@@ -3,6 +3,7 @@ package discovery
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,6 +19,7 @@ import (
 // group is an API group with its versions, the preferred one first.
 type group struct {
 	name     string
+	priority int32 // among groups: the highest of its versions
 	versions []*version
 }
 
@@ -25,6 +27,9 @@ type group struct {
 type version struct {
 	schema.GroupVersion
 	name      string
+	priority  int32 // within the group
+	remote    bool  // another server answers it
+	stale     bool
 	resources []metav1.APIResource
 	custom    bool // kinds in it are custom ones
 }
@@ -35,35 +40,17 @@ var (
 	subresourceVerbs = []string{"get", "patch", "update"}
 )
 
-// priorities say in which order groups stand, the highest first, as Kubernetes' own APIServices do. Groups of custom kinds
-// come behind all of them.
-var priorities = map[string]int{
-	"": 18000, "apps": 17800, "events.k8s.io": 17750, "authentication.k8s.io": 17700, "authorization.k8s.io": 17600,
-	"autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300, "networking.k8s.io": 17200, "policy": 17100,
-	"rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800, "apiextensions.k8s.io": 16700,
-	"admissionregistration.k8s.io": 16700, "scheduling.k8s.io": 16600, "coordination.k8s.io": 16500, "node.k8s.io": 16300,
-	"discovery.k8s.io": 16200, "flowcontrol.apiserver.k8s.io": 16100,
-}
-
-func (g *group) priority() int {
-	if p, ok := priorities[g.name]; ok {
-		return p
-	}
-	return 1000
-}
-
-func collect(kinds []*resource.Kind, extra []Resource) ([]*group, error) {
-	var groups []*group
-	at := func(gv schema.GroupVersion) *version {
-		i := slices.IndexFunc(groups, func(g *group) bool { return g.name == gv.Group })
-		if i < 0 {
-			i = len(groups)
-			groups = append(groups, &group{name: gv.Group})
-		}
-		return groups[i].version(gv)
+func collect(kinds []*resource.Kind, remotes []Remote, extra []Resource) ([]*group, error) {
+	all := groups{}
+	for _, r := range remotes {
+		v := all.at(r.GroupVersion, r.GroupPriority, r.VersionPriority)
+		v.remote, v.stale, v.resources = true, r.Stale, slices.Clone(r.Resources)
 	}
 	for _, k := range kinds {
-		v := at(k.GroupVersion())
+		v := all.local(k.GroupVersion())
+		if v.remote {
+			continue
+		}
 		v.resources = append(v.resources, kindResource(k))
 		v.custom = v.custom || k.Custom != nil
 		for name, s := range k.Subresources {
@@ -71,33 +58,57 @@ func collect(kinds []*resource.Kind, extra []Resource) ([]*group, error) {
 		}
 	}
 	for _, e := range extra {
-		v := at(e.GroupVersion())
+		v := all.local(e.GroupVersion())
+		if v.remote {
+			continue
+		}
 		if e.Subresource != "" && !v.has(e.Resource) {
 			return nil, fmt.Errorf("discovery: %s/%s: no such resource", e.Resource, e.Subresource)
 		}
 		v.resources = append(v.resources, extraResource(e))
 	}
-	slices.SortFunc(groups, func(a, b *group) int {
-		return cmp.Or(cmp.Compare(b.priority(), a.priority()), cmp.Compare(a.name, b.name))
-	})
-	for _, g := range groups {
-		slices.SortFunc(g.versions, func(a, b *version) int { return -kubeversion.CompareKubeAwareVersionStrings(a.name, b.name) })
-		for _, v := range g.versions {
-			slices.SortFunc(v.resources, func(a, b metav1.APIResource) int { return cmp.Compare(a.Name, b.Name) })
-		}
-	}
-	return groups, nil
+	return all.sorted(), nil
 }
 
-func (g *group) version(gv schema.GroupVersion) *version {
+// groups by name.
+type groups map[string]*group
+
+func (all groups) local(gv schema.GroupVersion) *version {
+	group, version := resource.APIServicePriority(gv)
+	return all.at(gv, group, version)
+}
+
+// at is the version, made if there is none yet: then the priorities count.
+func (all groups) at(gv schema.GroupVersion, priority, versionPriority int32) *version {
+	g := all[gv.Group]
+	if g == nil {
+		g = &group{name: gv.Group}
+		all[gv.Group] = g
+	}
 	for _, v := range g.versions {
 		if v.GroupVersion == gv {
 			return v
 		}
 	}
-	v := &version{GroupVersion: gv, name: gv.Version}
-	g.versions = append(g.versions, v)
+	v := &version{GroupVersion: gv, name: gv.Version, priority: versionPriority}
+	g.priority, g.versions = max(g.priority, priority), append(g.versions, v)
 	return v
+}
+
+func (all groups) sorted() []*group {
+	groups := slices.Collect(maps.Values(all))
+	slices.SortFunc(groups, func(a, b *group) int {
+		return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.name, b.name))
+	})
+	for _, g := range groups {
+		slices.SortFunc(g.versions, func(a, b *version) int {
+			return cmp.Or(cmp.Compare(b.priority, a.priority), -kubeversion.CompareKubeAwareVersionStrings(a.name, b.name))
+		})
+		for _, v := range g.versions {
+			slices.SortFunc(v.resources, func(a, b metav1.APIResource) int { return cmp.Compare(a.Name, b.Name) })
+		}
+	}
+	return groups
 }
 
 func (v *version) has(name string) bool {
@@ -174,9 +185,11 @@ func discoveryList(groups []*group, core bool) *apidiscoveryv2.APIGroupDiscovery
 		}
 		item := apidiscoveryv2.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: g.name}}
 		for _, v := range g.versions {
-			item.Versions = append(item.Versions, apidiscoveryv2.APIVersionDiscovery{
-				Version: v.name, Resources: v.discovered(), Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent,
-			})
+			freshness := apidiscoveryv2.DiscoveryFreshnessCurrent
+			if v.stale {
+				freshness = apidiscoveryv2.DiscoveryFreshnessStale
+			}
+			item.Versions = append(item.Versions, apidiscoveryv2.APIVersionDiscovery{Version: v.name, Resources: v.discovered(), Freshness: freshness})
 		}
 		list.Items = append(list.Items, item)
 	}
@@ -192,8 +205,12 @@ func (v *version) discovered() []apidiscoveryv2.APIResourceDiscovery {
 		if v.custom && kind.Version == "" {
 			kind.Group, kind.Version = v.Group, v.Version
 		}
-		if _, name, ok := strings.Cut(r.Name, "/"); ok {
-			owner := &out[len(out)-1]
+		if of, name, ok := strings.Cut(r.Name, "/"); ok {
+			i := slices.IndexFunc(out, func(r apidiscoveryv2.APIResourceDiscovery) bool { return r.Resource == of })
+			if i < 0 {
+				continue // another server tells of none
+			}
+			owner := &out[i]
 			owner.Subresources = append(owner.Subresources, apidiscoveryv2.APISubresourceDiscovery{Subresource: name, ResponseKind: &kind, Verbs: r.Verbs})
 			continue
 		}
