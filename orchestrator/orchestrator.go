@@ -23,6 +23,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"wherry/orchestrator/apiserver"
 	"wherry/orchestrator/apiserver/admission"
@@ -477,6 +478,19 @@ func (o *Orchestrator) JoinToken(ctx context.Context, description string) (nodel
 	t := pki.NewToken(o.pki.CAHash())
 	_, err := state.Create(state.As(ctx, "wherry"), o.state, pki.TokenSecret(t, life, description))
 	return t, err
+}
+
+// ReleaseNode lets a machine with another key join under a node's name, which is otherwise kept for the machine that has
+// it: for whoever knows that this machine is gone. A node that does not exist is no error.
+func (o *Orchestrator) ReleaseNode(ctx context.Context, name string) error {
+	_, err := state.Update(state.As(ctx, "wherry"), o.state, "", name, func(n *corev1.Node) error {
+		delete(n.Annotations, downlink.KeyAnnotation)
+		return nil
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("releasing the name of node %s: %w", name, err)
+	}
+	return nil
 }
 
 // NodeReady waits until the node's condition Ready is True.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -59,6 +61,12 @@ func runAgent(ctx context.Context, s *server, f serverFlags, a agent.Flags) erro
 	}
 	a.Flags = f.Flags
 	a.DataDir = filepath.Join(f.DataDir, "agent")
+	if _, err := os.Stat(a.DataDir); errors.Is(err, fs.ErrNotExist) {
+		// A node of this name is one that was here when the state was: it has been restored into a new directory.
+		if err := s.ReleaseNode(ctx, a.NodeName); err != nil {
+			return err
+		}
+	}
 	a.Token = token.String()
 	_, port, err := net.SplitHostPort(s.Address().String())
 	if err != nil {
