@@ -66,7 +66,10 @@ type Config struct {
 	// Capacity replaces what the machine has. MaxPods: 0 means 110.
 	Capacity corev1.ResourceList
 	MaxPods  int
-	Logs     pod.LogLimits
+	// LowDisk is the share of the data directory's file system below which the node says that it is short of disk: as
+	// a kubelet's nodefs.available. 0 means 0.1; less: never.
+	LowDisk float64
+	Logs    pod.LogLimits
 
 	// Runtimes are the drivers; nil: Wasm guests in this process. The agent closes them. Images makes the images of
 	// pods; nil: pulled from registries.
@@ -92,6 +95,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Upstream == nil {
 		c.Upstream = net.DefaultResolver
+	}
+	if c.LowDisk == 0 {
+		c.LowDisk = 0.1
 	}
 	if c.MaxPods == 0 {
 		c.MaxPods = 110

@@ -22,11 +22,8 @@ type measure struct {
 	disk, free        int64 // bytes of the file system of the data directory; 0: not known
 }
 
-// A node under these says that it is short, so that pods are scheduled elsewhere.
-const (
-	lowMemory = 100 << 20
-	lowDisk   = 0.1 // of the file system
-)
+// A node with less available memory says that it is short, so that pods are scheduled elsewhere.
+const lowMemory = 100 << 20
 
 // nodeStatus makes the Node that this machine is.
 type nodeStatus struct {
@@ -116,7 +113,7 @@ func (s *nodeStatus) capacity(m measure) corev1.ResourceList {
 
 func (s *nodeStatus) conditions(now time.Time, m measure) []corev1.NodeCondition {
 	memory := m.available < lowMemory && m.memory > 0
-	disk := m.disk > 0 && float64(m.free) < lowDisk*float64(m.disk)
+	disk := m.disk > 0 && float64(m.free) < s.c.LowDisk*float64(m.disk)
 	all := []corev1.NodeCondition{
 		pressure(corev1.NodeMemoryPressure, memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory", "available memory"),
 		pressure(corev1.NodeDiskPressure, disk, "KubeletHasDiskPressure", "KubeletHasNoDiskPressure", "free disk space"),

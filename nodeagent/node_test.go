@@ -35,7 +35,7 @@ func TestNodeStatus(t *testing.T) {
 		m := measure{memory: 1 << 30, available: 1 << 29, disk: 100 << 30, free: 50 << 30}
 		s := &nodeStatus{
 			c: &Config{
-				NodeName: "n1", Address: netip.MustParseAddr("192.0.2.7"), MaxPods: 20, Version: "v1",
+				NodeName: "n1", Address: netip.MustParseAddr("192.0.2.7"), MaxPods: 20, LowDisk: 0.1, Version: "v1",
 				Labels:   map[string]string{"shed": "north"},
 				Capacity: corev1.ResourceList{"cpu": quantity.MustParse("500m")},
 			},

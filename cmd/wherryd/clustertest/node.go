@@ -98,6 +98,7 @@ func (n *Node) config(token string) nodeagent.Config {
 		Address:  netip.MustParseAddr(n.IP),
 		Host:     n.cluster.machine(n.IP),
 		Upstream: noNames{},
+		LowDisk:  -1, // stories are not about this machine's disk
 		Capacity: corev1.ResourceList{corev1.ResourceCPU: quantity.MustParse("4"), corev1.ResourceMemory: quantity.MustParse("8Gi")},
 		Log:      n.cluster.log.With("agent", n.Name),
 	}

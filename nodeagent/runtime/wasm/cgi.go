@@ -21,6 +21,8 @@ import (
 const (
 	// maxHeader bounds the header that a guest answers with, in bytes.
 	maxHeader = 64 << 10
+	// drained is how much of a body that nobody reads net/http reads to keep the connection, in bytes.
+	drained = 256 << 10
 	// software is how this server calls itself.
 	software = "wherry"
 )
@@ -30,6 +32,9 @@ func (s *server) cgi(ctx context.Context, w *response, r *http.Request) {
 	if r.ContentLength < 0 {
 		http.Error(w, "a CGI program must be told how long the body is", http.StatusLengthRequired)
 		return
+	}
+	if r.ContentLength > drained {
+		w.Header().Set("Connection", "close") // what a guest leaves unread of it is not read either
 	}
 	_ = http.NewResponseController(w).EnableFullDuplex() // what cannot has it anyway (HTTP/2)
 	stdout, answered := io.Pipe()
