@@ -220,7 +220,7 @@ func (s *stdin) open() {
 	s.start.Do(func() {
 		r, w := io.Pipe()
 		s.pipe = r
-		go func() {
+		go func() { // ends with the source, or with the process: a Read of a terminal cannot be ended
 			_, err := io.Copy(w, s.source)
 			w.CloseWithError(err)
 		}()

@@ -109,14 +109,5 @@ func (c *cronJobs) writeStatus(ctx context.Context, cj *batchv1.CronJob, status 
 	if equality.Semantic.DeepEqual(cj.Status, status) {
 		return nil
 	}
-	_, err := state.UpdateStatus(ctx, c.state, cj.Namespace, cj.Name, func(live *batchv1.CronJob) error {
-		if live.UID == cj.UID {
-			live.Status = status
-		}
-		return nil
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("writing status: %w", err)
-	}
-	return nil
+	return controller.WriteStatus(ctx, c.state, cj, func(live *batchv1.CronJob) { live.Status = status })
 }

@@ -15,7 +15,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -174,14 +173,5 @@ func (c *daemonSets) writeStatus(ctx context.Context, w *world) error {
 	if equality.Semantic.DeepEqual(w.ds.Status, status) {
 		return nil
 	}
-	_, err := state.UpdateStatus(ctx, c.state, w.ds.Namespace, w.ds.Name, func(live *appsv1.DaemonSet) error {
-		if live.UID == w.ds.UID {
-			live.Status = status
-		}
-		return nil
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("writing status: %w", err)
-	}
-	return nil
+	return controller.WriteStatus(ctx, c.state, w.ds, func(live *appsv1.DaemonSet) { live.Status = status })
 }

@@ -216,14 +216,5 @@ func (c *statefulSets) writeStatus(ctx context.Context, w *world, p plan) error 
 	if equality.Semantic.DeepEqual(w.set.Status, status) {
 		return nil
 	}
-	_, err := state.UpdateStatus(ctx, c.state, w.set.Namespace, w.set.Name, func(live *appsv1.StatefulSet) error {
-		if live.UID == w.set.UID {
-			live.Status = status
-		}
-		return nil
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("writing status: %w", err)
-	}
-	return nil
+	return controller.WriteStatus(ctx, c.state, w.set, func(live *appsv1.StatefulSet) { live.Status = status })
 }
